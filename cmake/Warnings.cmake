@@ -1,0 +1,4 @@
+# Warnings that every target of ours is built with.
+add_library(bertology_warnings INTERFACE)
+target_compile_options(bertology_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow=local -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi)

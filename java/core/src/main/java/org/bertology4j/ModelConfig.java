@@ -1,0 +1,391 @@
+package org.bertology4j;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonElement;
+import com.google.gson.JsonObject;
+import com.google.gson.JsonPrimitive;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+
+/**
+ * The shape of a model, under the names of Hugging Face's config.json. Immutable; entries that this
+ * class does not know are kept, so that a saved configuration has them too.
+ */
+public final class ModelConfig {
+  /** Architectures that can be loaded, by their {@code model_type}. */
+  public enum Architecture {
+    BERT("bert");
+
+    private final String modelType;
+
+    Architecture(String modelType) {
+      this.modelType = modelType;
+    }
+
+    /** The {@code model_type} of config.json. */
+    public String modelType() {
+      return modelType;
+    }
+  }
+
+  /** Activations of the feed-forward blocks. */
+  public enum HiddenAct {
+    GELU,
+    GELU_NEW,
+    RELU
+  }
+
+  /** How the last hidden states of a sequence become the one vector that the classifier sees. */
+  public enum Pooling {
+    /** tanh(pooler(first token)), as Hugging Face's BertForSequenceClassification. */
+    POOLER,
+    /** The first token. */
+    CLS,
+    /** The first token, divided by its Euclidean length. */
+    CLS_NORMALIZED,
+    /** The mean of all tokens. */
+    MEAN,
+    /** The mean of all tokens, divided by its Euclidean length. */
+    MEAN_NORMALIZED
+  }
+
+  /** What the model was made for: the last part of the name in {@code architectures}. */
+  public enum Task {
+    /** States only. */
+    ENCODER,
+    SEQUENCE_CLASSIFICATION,
+    MASKED_LM
+  }
+
+  private static final String POOLING = "bertology_pooling";
+
+  private final JsonObject json;
+  private final Architecture architecture;
+  private final int numHiddenLayers;
+  private final int numAttentionHeads;
+  private final int hiddenSize;
+  private final int intermediateSize;
+  private final int vocabSize;
+  private final int maxPositionEmbeddings;
+  private final int typeVocabSize;
+  private final HiddenAct hiddenAct;
+  private final float layerNormEps;
+  private final Task task;
+  private final List<String> labels;
+  private final boolean regression;
+  private final Pooling pooling;
+  private final Heads prunedHeads;
+  private final boolean tiedEmbeddings;
+
+  private ModelConfig(JsonObject source, String where) {
+    json = source.deepCopy();
+    architecture = readArchitecture(where);
+    numHiddenLayers = size("num_hidden_layers", where);
+    numAttentionHeads = size("num_attention_heads", where);
+    hiddenSize = size("hidden_size", where);
+    intermediateSize = size("intermediate_size", where);
+    vocabSize = size("vocab_size", where);
+    maxPositionEmbeddings = size("max_position_embeddings", where);
+    typeVocabSize = size("type_vocab_size", where);
+    BertologyException.check(
+        hiddenSize % numAttentionHeads == 0,
+        "%s: hidden_size %d is not a multiple of num_attention_heads %d",
+        where,
+        hiddenSize,
+        numAttentionHeads);
+    hiddenAct = readHiddenAct(where);
+    layerNormEps = number("layer_norm_eps", where, 1e-12).floatValue();
+    String positions = string("position_embedding_type", "absolute");
+    BertologyException.check(
+        positions.equals("absolute"),
+        "%s: position_embedding_type \"%s\" is not supported, only \"absolute\" is",
+        where,
+        positions);
+    task = readTask();
+    labels = readLabels(where);
+    String problem = string("problem_type", labels.size() == 1 ? "regression" : "");
+    BertologyException.check(
+        !problem.equals("multi_label_classification"),
+        "%s: problem_type \"%s\" is not supported",
+        where,
+        problem);
+    regression = problem.equals("regression");
+    pooling = readPooling(where);
+    prunedHeads = readPrunedHeads(where);
+    prunedHeads.checkWithin(numHiddenLayers, numAttentionHeads);
+    tiedEmbeddings =
+        !json.has("tie_word_embeddings") || json.get("tie_word_embeddings").getAsBoolean();
+  }
+
+  /**
+   * Reads the object of a config.json (or of Google's bert_config.json, which has the same names).
+   *
+   * @param where what to call it in messages
+   */
+  public static ModelConfig fromJson(JsonObject json, String where) {
+    return new ModelConfig(json, where);
+  }
+
+  private Architecture readArchitecture(String where) {
+    // Google's files have no model_type.
+    String type = string("model_type", Architecture.BERT.modelType());
+    for (Architecture known : Architecture.values()) {
+      if (known.modelType().equals(type)) {
+        return known;
+      }
+    }
+    throw new BertologyException(
+        BertologyException.Kind.UNSUPPORTED,
+        where + ": model_type \"" + type + "\" is not supported; bert is");
+  }
+
+  private HiddenAct readHiddenAct(String where) {
+    String name = string("hidden_act", "gelu");
+    return switch (name) {
+      case "gelu" -> HiddenAct.GELU;
+      case "gelu_new", "gelu_pytorch_tanh" -> HiddenAct.GELU_NEW;
+      case "relu" -> HiddenAct.RELU;
+      default ->
+          throw new BertologyException(
+              BertologyException.Kind.UNSUPPORTED,
+              where + ": hidden_act \"" + name + "\" is not supported; gelu, gelu_new, relu are");
+    };
+  }
+
+  private Task readTask() {
+    if (json.has("architectures") && json.get("architectures").isJsonArray()) {
+      for (JsonElement name : json.getAsJsonArray("architectures")) {
+        if (name.getAsString().endsWith("ForSequenceClassification")) {
+          return Task.SEQUENCE_CLASSIFICATION;
+        }
+        if (name.getAsString().endsWith("ForMaskedLM")
+            || name.getAsString().endsWith("ForPreTraining")) {
+          return Task.MASKED_LM;
+        }
+      }
+    }
+    return Task.ENCODER;
+  }
+
+  private List<String> readLabels(String where) {
+    if (json.has("id2label") && json.get("id2label").isJsonObject()) {
+      Map<Integer, String> byId = new TreeMap<>();
+      for (Map.Entry<String, JsonElement> entry : json.getAsJsonObject("id2label").entrySet()) {
+        byId.put(integer(entry.getKey(), "id2label", where), entry.getValue().getAsString());
+      }
+      List<String> names = new ArrayList<>(byId.values());
+      BertologyException.check(
+          byId.isEmpty() || (byId.containsKey(0) && byId.containsKey(names.size() - 1)),
+          "%s: id2label has the ids %s, expected 0 to %d",
+          where,
+          byId.keySet(),
+          names.size() - 1);
+      return List.copyOf(names);
+    }
+    int count = number("num_labels", where, 2).intValue();
+    List<String> names = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      names.add("LABEL_" + i);
+    }
+    return List.copyOf(names);
+  }
+
+  private Pooling readPooling(String where) {
+    String name = string(POOLING, "pooler");
+    for (Pooling known : Pooling.values()) {
+      if (known.name().equalsIgnoreCase(name)) {
+        return known;
+      }
+    }
+    throw BertologyException.invalid("%s: %s is \"%s\", which is unknown", where, POOLING, name);
+  }
+
+  private Heads readPrunedHeads(String where) {
+    Map<Integer, List<Integer>> heads = new TreeMap<>();
+    if (json.has("pruned_heads") && json.get("pruned_heads").isJsonObject()) {
+      for (Map.Entry<String, JsonElement> entry : json.getAsJsonObject("pruned_heads").entrySet()) {
+        List<Integer> ofLayer = new ArrayList<>();
+        for (JsonElement head : entry.getValue().getAsJsonArray()) {
+          ofLayer.add(head.getAsInt());
+        }
+        heads.put(integer(entry.getKey(), "pruned_heads", where), ofLayer);
+      }
+    }
+    return Heads.of(heads);
+  }
+
+  private static int integer(String text, String entry, String where) {
+    try {
+      return Integer.parseInt(text);
+    } catch (NumberFormatException e) {
+      throw BertologyException.invalid("%s: %s has \"%s\", expected a number", where, entry, text);
+    }
+  }
+
+  private int size(String name, String where) {
+    BertologyException.check(json.has(name), "%s has no %s", where, name);
+    Number value = number(name, where, null);
+    BertologyException.check(
+        value.doubleValue() == value.intValue() && value.intValue() > 0,
+        "%s: %s is %s, expected a positive whole number",
+        where,
+        name,
+        value);
+    return value.intValue();
+  }
+
+  private Number number(String name, String where, Number otherwise) {
+    if (!json.has(name) || json.get(name).isJsonNull()) {
+      return otherwise;
+    }
+    JsonElement value = json.get(name);
+    BertologyException.check(
+        value instanceof JsonPrimitive primitive && primitive.isNumber(),
+        "%s: %s is %s, expected a number",
+        where,
+        name,
+        value);
+    return value.getAsDouble();
+  }
+
+  private String string(String name, String otherwise) {
+    return json.has(name) && json.get(name).isJsonPrimitive()
+        ? json.get(name).getAsString()
+        : otherwise;
+  }
+
+  /** Which architecture it is. */
+  public Architecture architecture() {
+    return architecture;
+  }
+
+  /** Number of layers, L. */
+  public int numHiddenLayers() {
+    return numHiddenLayers;
+  }
+
+  /** Number of attention heads of each layer before pruning, H. */
+  public int numAttentionHeads() {
+    return numAttentionHeads;
+  }
+
+  /** Width of the hidden states, D. */
+  public int hiddenSize() {
+    return hiddenSize;
+  }
+
+  /** Width of a head, {@code hiddenSize / numAttentionHeads}. */
+  public int headDim() {
+    return hiddenSize / numAttentionHeads;
+  }
+
+  /** Width inside the feed-forward blocks. */
+  public int intermediateSize() {
+    return intermediateSize;
+  }
+
+  /** Number of token ids. */
+  public int vocabSize() {
+    return vocabSize;
+  }
+
+  /** Most tokens of a sequence. */
+  public int maxPositionEmbeddings() {
+    return maxPositionEmbeddings;
+  }
+
+  /** Number of token types (segments). */
+  public int typeVocabSize() {
+    return typeVocabSize;
+  }
+
+  /** Activation of the feed-forward blocks. */
+  public HiddenAct hiddenAct() {
+    return hiddenAct;
+  }
+
+  /** What layer normalisation adds to the variance. */
+  public float layerNormEps() {
+    return layerNormEps;
+  }
+
+  /** What the model was made for. */
+  public Task task() {
+    return task;
+  }
+
+  /** Names of the classifier's outputs. */
+  public List<String> labels() {
+    return labels;
+  }
+
+  /** Whether the classifier's only output is a number, not a class. */
+  public boolean regression() {
+    return regression;
+  }
+
+  /** How a sequence becomes the vector that the classifier sees. */
+  public Pooling pooling() {
+    return pooling;
+  }
+
+  /** Heads that the checkpoint does not have. */
+  public Heads prunedHeads() {
+    return prunedHeads;
+  }
+
+  /** Whether the masked language model's output matrix is the word embeddings. */
+  public boolean tiedEmbeddings() {
+    return tiedEmbeddings;
+  }
+
+  /** A copy of the JSON object, with every entry that it was read with. */
+  public JsonObject toJson() {
+    return json.deepCopy();
+  }
+
+  /** The same with {@code pruned_heads}. */
+  public ModelConfig withPrunedHeads(Heads heads) {
+    JsonObject changed = toJson();
+    JsonObject byLayer = new JsonObject();
+    for (int layer : heads.layers()) {
+      JsonArray ofLayer = new JsonArray();
+      heads.of(layer).forEach(ofLayer::add);
+      byLayer.add(String.valueOf(layer), ofLayer);
+    }
+    changed.add("pruned_heads", byLayer);
+    return new ModelConfig(changed, "config");
+  }
+
+  /** The same as a sequence classifier with these labels. */
+  public ModelConfig withClassifier(List<String> names, Pooling kind) {
+    JsonObject changed = toJson();
+    JsonArray architectures = new JsonArray();
+    architectures.add("BertForSequenceClassification");
+    changed.add("architectures", architectures);
+    JsonObject labelOf = new JsonObject();
+    JsonObject idOf = new JsonObject();
+    for (int i = 0; i < names.size(); i++) {
+      labelOf.addProperty(String.valueOf(i), names.get(i));
+      idOf.addProperty(names.get(i), i);
+    }
+    changed.add("id2label", labelOf);
+    changed.add("label2id", idOf);
+    changed.remove("num_labels");
+    if (kind == Pooling.POOLER) {
+      changed.remove(POOLING);
+    } else {
+      changed.addProperty(POOLING, kind.name().toLowerCase(java.util.Locale.ROOT));
+    }
+    return new ModelConfig(changed, "config");
+  }
+
+  @Override
+  public String toString() {
+    return String.format(
+        "%s, %d layers of %d heads, hidden size %d, vocabulary %d, %s",
+        architecture.modelType(), numHiddenLayers, numAttentionHeads, hiddenSize, vocabSize, task);
+  }
+}

@@ -1,0 +1,1 @@
+// The shared library is the core as a whole; a library needs one source of its own.

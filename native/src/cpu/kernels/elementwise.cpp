@@ -1,0 +1,160 @@
+// Activations, losses and conversions, by element or by row.
+#include "cpu/kernels/math.h"
+#include "cpu/kernels/table.h"
+
+namespace bertology::cpu::BERTOLOGY_ISA_NAMESPACE {
+namespace {
+
+constexpr float kSqrtHalf = 0.70710678f;
+constexpr float kInverseSqrtTwoPi = 0.39894228f;
+// Of the tanh approximation: GELU(x) = x / 2 (1 + tanh(kSqrtTwoOverPi (x + kCubic x^3)))
+constexpr float kSqrtTwoOverPi = 0.79788456f;
+constexpr float kCubic = 0.044715f;
+
+struct Gelu {
+  static Vec value(Vec x) { return 0.5f * x * (1.0f + error_function(x * kSqrtHalf)); }
+  static Vec slope(Vec x) {
+    return 0.5f * (1.0f + error_function(x * kSqrtHalf)) +
+           x * (exponential(-0.5f * x * x) * kInverseSqrtTwoPi);
+  }
+};
+
+struct GeluNew {
+  static Vec inner(Vec x) { return kSqrtTwoOverPi * (x + kCubic * x * x * x); }
+  static Vec value(Vec x) { return 0.5f * x * (1.0f + hyperbolic_tangent(inner(x))); }
+  static Vec slope(Vec x) {
+    const Vec t = hyperbolic_tangent(inner(x));
+    return 0.5f * (1.0f + t) +
+           0.5f * x * (1.0f - t * t) * kSqrtTwoOverPi * (1.0f + 3.0f * kCubic * x * x);
+  }
+};
+
+struct Relu {
+  static Vec value(Vec x) { return x > 0.0f ? x : Vec{}; }
+  static Vec slope(Vec x) { return x > 0.0f ? splat(1.0f) : Vec{}; }
+};
+
+struct Tanh {
+  static Vec value(Vec x) { return hyperbolic_tangent(x); }
+  static Vec slope(Vec x) {
+    const Vec t = hyperbolic_tangent(x);
+    return 1.0f - t * t;
+  }
+};
+
+template <class Function>
+void apply(const float* input, float* output, int64_t count) {
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth) store(output + i, Function::value(load(input + i)));
+  if (i < count)
+    store_some(output + i, Function::value(load_some(input + i, count - i)), count - i);
+}
+
+template <class Function>
+void apply_slope(const float* preactivation, float* gradient, int64_t count) {
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth) {
+    store(gradient + i, load(gradient + i) * Function::slope(load(preactivation + i)));
+  }
+  if (i < count) {
+    const Vec slope = Function::slope(load_some(preactivation + i, count - i));
+    store_some(gradient + i, load_some(gradient + i, count - i) * slope, count - i);
+  }
+}
+
+}  // namespace
+
+void activate(Activation activation, const float* input, float* output, int64_t count) {
+  switch (activation) {
+    case Activation::kNone:
+      if (input != output) __builtin_memcpy(output, input, (size_t)count * sizeof(float));
+      return;
+    case Activation::kGelu:
+      return apply<Gelu>(input, output, count);
+    case Activation::kGeluNew:
+      return apply<GeluNew>(input, output, count);
+    case Activation::kRelu:
+      return apply<Relu>(input, output, count);
+    case Activation::kTanh:
+      return apply<Tanh>(input, output, count);
+  }
+}
+
+void activation_backward(Activation activation, const float* preactivation, float* gradient,
+                         int64_t count) {
+  switch (activation) {
+    case Activation::kNone:
+      return;
+    case Activation::kGelu:
+      return apply_slope<Gelu>(preactivation, gradient, count);
+    case Activation::kGeluNew:
+      return apply_slope<GeluNew>(preactivation, gradient, count);
+    case Activation::kRelu:
+      return apply_slope<Relu>(preactivation, gradient, count);
+    case Activation::kTanh:
+      return apply_slope<Tanh>(preactivation, gradient, count);
+  }
+}
+
+void cross_entropy(const CrossEntropy& op, int64_t begin, int64_t end) {
+  const int64_t whole = op.classes / kWidth * kWidth;
+  const int64_t rest = op.classes - whole;
+  constexpr float kLowest = -3.4028235e38f;
+  for (int64_t r = begin; r < end; ++r) {
+    const float* logits = op.logits + r * op.classes;
+    if (op.labels[r] < 0) {
+      op.losses[r] = 0;
+      for (int64_t c = 0; op.d_logits != nullptr && c < op.classes; ++c)
+        op.d_logits[r * op.classes + c] = 0;
+      continue;
+    }
+    Vec most = load_some(logits + whole, rest, kLowest);
+    for (int64_t c = 0; c < whole; c += kWidth) most = maximum(most, load(logits + c));
+    const float peak = maximum(most);
+    double total = 0;  // the vocabulary is long: by vector in float, over vectors in double
+    for (int64_t c = 0; c < whole; c += kWidth) total += sum(exponential(load(logits + c) - peak));
+    for (int64_t c = whole; c < op.classes; ++c) total += exponential(splat(logits[c] - peak))[0];
+    const float label_logit = logits[op.labels[r]];
+    op.losses[r] = (float)__builtin_log(total) - (label_logit - peak);
+    if (op.d_logits == nullptr) continue;
+    const float weight = op.weights == nullptr ? 1.0f : op.weights[r];
+    const float scale = weight / (float)total;
+    float* d_logits = op.d_logits + r * op.classes;
+    for (int64_t c = 0; c < whole; c += kWidth) {
+      store(d_logits + c, exponential(load(logits + c) - peak) * scale);
+    }
+    if (rest > 0) {
+      const Vec e = exponential(load_some(logits + whole, rest, peak) - peak);
+      store_some(d_logits + whole, e * scale, rest);
+    }
+    d_logits[op.labels[r]] -= weight;
+  }
+}
+
+void add_scaled(const float* input, float scale, float* output, int64_t count) {
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth)
+    store(output + i, load(output + i) + load(input + i) * scale);
+  for (; i < count; ++i) output[i] += input[i] * scale;
+}
+
+float dot(const float* a, const float* b, int64_t count) {
+  Vec products = Vec{};
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth) products += load(a + i) * load(b + i);
+  float total = sum(products);
+  for (; i < count; ++i) total += a[i] * b[i];
+  return total;
+}
+
+void to_bfloat16(const float* input, uint16_t* output, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, input + i, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    output[i] = (uint16_t)(nan ? (bits >> 16) | 0x40u : rounded);
+  }
+}
+
+}  // namespace bertology::cpu::BERTOLOGY_ISA_NAMESPACE

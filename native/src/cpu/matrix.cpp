@@ -1,0 +1,178 @@
+#include "cpu/matrix.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace bertology::cpu {
+namespace {
+
+// Columns of a panel: enough that a product runs at full speed, few enough that a short batch has
+// work for all threads.
+constexpr int64_t kPanelColumns = 256;
+constexpr int64_t kColumnStep = 64;
+constexpr int64_t kAlignment = 64;
+
+/// Calls `body(first, columns)` for even panels of at most kPanelColumns.
+template <class Body>
+void for_panels(int64_t columns, const Body& body) {
+  const int64_t panels = (columns + kPanelColumns - 1) / kPanelColumns;
+  const int64_t even = (columns + panels - 1) / panels;
+  const int64_t width = (even + kColumnStep - 1) / kColumnStep * kColumnStep;
+  for (int64_t first = 0; first < columns; first += width)
+    body(first, std::min(width, columns - first));
+}
+
+/// Where element (depth 0, column 0) of a panel is in plain rows [outputs, inputs].
+int64_t first_element(const Panel& panel, int64_t inputs, int64_t part_outputs, bool forward) {
+  const int64_t part_row = panel.part * part_outputs;
+  return forward ? (part_row + panel.first) * inputs : part_row * inputs + panel.first;
+}
+
+}  // namespace
+
+Matrix::Packing Matrix::plan(int64_t outputs, int64_t inputs, int parts, DType dtype,
+                             bool forward) {
+  const int64_t part_outputs = outputs / parts;
+  const int64_t depth = forward ? inputs : part_outputs;
+  Packing packing;
+  if (outputs == 0 || inputs == 0) return packing;
+  int64_t bytes = 0;
+  for (int part = 0; part < parts; ++part) {
+    for_panels(forward ? part_outputs : inputs, [&](int64_t first, int64_t columns) {
+      packing.panels.push_back({part, first, columns, depth, Layout2d::kPacked, 0, nullptr});
+      packing.repackings.emplace_back(depth, columns, dtype, forward ? 1 : inputs,
+                                      forward ? inputs : 1);
+      packing.offsets.push_back(bytes);
+      bytes +=
+          (packing.repackings.back().packed_bytes() + kAlignment - 1) / kAlignment * kAlignment;
+    });
+  }
+  return packing;
+}
+
+int64_t Matrix::Packing::packed_bytes() const {
+  if (repackings.empty()) return 0;
+  return offsets.back() + repackings.back().packed_bytes();
+}
+
+void Matrix::Packing::place() {
+  for (size_t i = 0; i < panels.size(); ++i)
+    panels[i].data = static_cast<char*>(memory.data()) + offsets[i];
+}
+
+void Matrix::Packing::pack(const float* rows, int64_t inputs, int64_t part_outputs, bool forward) {
+  for (size_t i = 0; i < panels.size(); ++i) {
+    repackings[i].pack(rows + first_element(panels[i], inputs, part_outputs, forward),
+                       const_cast<void*>(panels[i].data));
+  }
+}
+
+Matrix::Matrix(const float* rows, int64_t outputs, int64_t inputs, int parts, DType dtype)
+    : Matrix(outputs, inputs, parts, dtype) {
+  forward_ = plan(outputs, inputs, parts, dtype, true);
+  forward_.memory = Mapping(static_cast<size_t>(forward_.packed_bytes()), "weights");
+  forward_.place();
+  forward_.pack(rows, inputs, part_outputs(), true);
+}
+
+std::unique_ptr<Matrix> Matrix::borrow(const float* rows, int64_t outputs, int64_t inputs) {
+  std::unique_ptr<Matrix> matrix(new Matrix(outputs, inputs, 1, BERTOLOGY_FLOAT32));
+  for_panels(outputs, [&](int64_t first, int64_t columns) {
+    matrix->forward_.panels.push_back(
+        {0, first, columns, inputs, Layout2d::kTransposed, inputs, rows + first * inputs});
+  });
+  for_panels(inputs, [&](int64_t first, int64_t columns) {
+    matrix->backward_.panels.push_back(
+        {0, first, columns, outputs, Layout2d::kRows, inputs, rows + first});
+  });
+  return matrix;
+}
+
+int64_t Matrix::bytes() const {
+  std::lock_guard<std::mutex> lock(backward_mutex_);
+  return static_cast<int64_t>(forward_.memory.bytes() + backward_.memory.bytes());
+}
+
+void Matrix::unpack(float* rows) const {
+  for (size_t i = 0; i < forward_.repackings.size(); ++i) {
+    const Panel& panel = forward_.panels[i];
+    forward_.repackings[i].unpack(panel.data,
+                                  rows + first_element(panel, inputs_, part_outputs(), true));
+  }
+}
+
+const std::vector<Panel>& Matrix::backward() const {
+  std::lock_guard<std::mutex> lock(backward_mutex_);
+  if (backward_.panels.empty() && !forward_.panels.empty()) {
+    const Mapping plain(static_cast<size_t>(outputs_ * inputs_) * sizeof(float),
+                        "packing weights for backward");
+    float* rows = static_cast<float*>(plain.data());
+    unpack(rows);
+    Packing packing = plan(outputs_, inputs_, parts_, dtype_, false);
+    packing.memory = Mapping(static_cast<size_t>(packing.packed_bytes()), "weights for backward");
+    packing.place();
+    packing.pack(rows, inputs_, part_outputs(), false);
+    backward_ = std::move(packing);
+  }
+  return backward_.panels;
+}
+
+/// The smaller matrix is packed over the larger one, and the rest given back.
+class Matrix::CutInPlace final : public PackedMatrix::Cut {
+ public:
+  CutInPlace(Matrix& matrix, std::vector<int64_t> outputs, std::vector<int64_t> inputs)
+      : matrix_(matrix), outputs_(std::move(outputs)), inputs_(std::move(inputs)) {
+    const int64_t rows = static_cast<int64_t>(outputs_.size());
+    const int64_t columns = static_cast<int64_t>(inputs_.size());
+    forward_ = prepare(matrix_.forward_, rows, columns, true);
+    if (!matrix_.backward_.panels.empty())
+      backward_ = prepare(matrix_.backward_, rows, columns, false);
+  }
+
+  void commit(float* scratch) override {
+    matrix_.unpack(scratch);
+    float* kept = scratch;  // rows and columns move to the front, so they can do it in place
+    for (const int64_t row : outputs_) {
+      const float* from = scratch + row * matrix_.inputs_;
+      for (const int64_t column : inputs_) *kept++ = from[column];
+    }
+    matrix_.outputs_ = static_cast<int64_t>(outputs_.size());
+    matrix_.inputs_ = static_cast<int64_t>(inputs_.size());
+    replace(matrix_.forward_, forward_, scratch, true);
+    if (!matrix_.backward_.panels.empty()) replace(matrix_.backward_, backward_, scratch, false);
+  }
+
+ private:
+  Packing prepare(const Packing& old, int64_t outputs, int64_t inputs, bool forward) {
+    Packing cut = plan(outputs, inputs, matrix_.parts_, matrix_.dtype_, forward);
+    const size_t bytes = static_cast<size_t>(cut.packed_bytes());
+    if (bytes > old.memory.bytes())
+      cut.memory = Mapping(bytes, "weights");  // padding may outgrow a small cut
+    return cut;
+  }
+
+  void replace(Packing& old, Packing& cut, const float* rows, bool forward) {
+    if (cut.memory.bytes() == 0) cut.memory = std::move(old.memory);
+    cut.place();
+    cut.pack(rows, matrix_.inputs_, matrix_.part_outputs(), forward);
+    cut.memory.shrink(static_cast<size_t>(cut.packed_bytes()));
+    old = std::move(cut);
+  }
+
+  Matrix& matrix_;
+  std::vector<int64_t> outputs_;
+  std::vector<int64_t> inputs_;
+  Packing forward_;
+  Packing backward_;
+};
+
+std::unique_ptr<PackedMatrix::Cut> Matrix::prepare_cut(std::vector<int64_t> outputs,
+                                                       std::vector<int64_t> inputs) {
+  check_internal(!forward_.repackings.empty(), "prepare_cut: the matrix is borrowed or empty");
+  check_internal(static_cast<int64_t>(outputs.size()) % parts_ == 0,
+                 "prepare_cut: ", outputs.size(), " outputs do not divide into ", parts_, " parts");
+  return std::make_unique<CutInPlace>(*this, std::move(outputs), std::move(inputs));
+}
+
+}  // namespace bertology::cpu

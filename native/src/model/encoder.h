@@ -1,0 +1,97 @@
+// The transformer over one slice: embeddings and layers, forward, and backward through activations
+// only.
+//
+// One code for every device: it places buffers, decides what is kept, and calls the operations of
+// ops/.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/arena.h"
+#include "model/plan.h"
+#include "model/slice.h"
+#include "model/weights.h"
+
+namespace bertology {
+
+class Encoder {
+ public:
+  Encoder(const Config& config, const Weights& weights, const Plan& plan, const Request& request,
+          const Slice& slice);
+
+  /// Buffers in scratch memory.
+  void place(Layout& layout);
+
+  /// The last layer's output for the slice's rows, [rows, D]; null if the plan stops before it.
+  const float* forward(Stream& stream);
+
+  /// From the gradient of that output, [rows, D], which it may overwrite, down to the plan's lowest
+  /// layer.
+  void backward(Stream& stream, float* d_rows);
+
+ private:
+  // Shapes: T tokens of the slice; R rows of the layer, which are its queries: T of them, or fewer
+  // in a last layer that computes some rows only; A the width of the layer's heads; D hidden_size;
+  // I intermediate_size.
+  struct Kept {
+    float* query_key_value =
+        nullptr;  // [T, 3 A]; with some rows queries [R, A], then keys and values [T, 2 A]
+    float* head_outputs = nullptr;   // [R, A]
+    float* log_sum_exp = nullptr;    // [R, heads]
+    float* attention_sum = nullptr;  // [R, D], what attention_norm normalised
+    float* attention_statistics = nullptr;
+    float* preactivation = nullptr;  // [R, I]
+    float* output_sum = nullptr;     // [R, D], what output_norm normalised
+    float* output_statistics = nullptr;
+  };
+
+  /// Queries, keys and values of a layer, or their gradients: where each is, and from row to row.
+  struct Projections {
+    float* query;
+    float* key;
+    float* value;
+    int64_t query_stride;
+    int64_t key_stride;
+  };
+
+  const float* layer_forward(Stream& stream, int32_t l, const float* input);
+  void attention_forward(Stream& stream, int32_t l, const float* input, float* output);
+  void show_state_gradient(Stream& stream, int32_t state, const float* gradient);
+  float* layer_backward(Stream& stream, int32_t l, float* d_output);
+  void attention_backward(Stream& stream, int32_t l, const float* d_context,
+                          const Projections* d_projections);
+
+  const Layer& layer(int32_t l) const { return weights_.layers[static_cast<size_t>(l)]; }
+  int64_t heads_width(int32_t l) const { return layer(l).head_count() * config_.head_dim(); }
+  bool some_rows(int32_t l) const {
+    return l == config_.num_hidden_layers - 1 && slice_.some_rows();
+  }
+  int64_t row_count(int32_t l) const {
+    return some_rows(l) ? slice_.rows.rows() : slice_.tokens.rows();
+  }
+  Projections split(int32_t l, float* buffer) const;
+  AttentionInputs attention_inputs(int32_t l, float* query_key_value) const;
+
+  const Config& config_;
+  const Weights& weights_;
+  const Plan& plan_;
+  const Request& request_;
+  const Slice& slice_;
+  std::vector<std::vector<float>> masks_;  // by layer, of the heads that it has
+  std::vector<bool> masked_;               // by layer, whether some value is not 1
+
+  std::vector<Kept> kept_;
+  float* state_ = nullptr;      // [T, D]: what goes from layer to layer
+  float* attended_ = nullptr;   // [T, D]: after attention_norm
+  float* product_ = nullptr;    // [T, D]: a product before it is normalised
+  float* row_input_ = nullptr;  // [R, D]: the last layer's input at its rows
+  float* projections_ =
+      nullptr;                 // [T, 3 A]: queries, keys, values that are not kept, then gradients
+  float* context_ = nullptr;   // [T, A]: head outputs times mask, then gradients
+  float* wide_ = nullptr;      // [T, I]: inside feed-forward, then gradients
+  float* gradient_ = nullptr;  // [T, D]: from the last layer's rows to all tokens
+  float* head_gradients_ = nullptr;  // [examples, L, H], where they are not captured
+};
+
+}  // namespace bertology

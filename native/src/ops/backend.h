@@ -1,0 +1,102 @@
+// What a device must be able to do. One implementation for each kind of device: cpu/, and others
+// beside it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/dtype.h"
+#include "ops/activation.h"
+#include "ops/attention.h"
+#include "ops/embedding.h"
+#include "ops/layer_norm.h"
+#include "ops/linear.h"
+#include "ops/loss.h"
+#include "ops/pooling.h"
+#include "ops/rows.h"
+
+namespace bertology {
+
+/// A block of device memory.
+class DeviceMemory {
+ public:
+  virtual ~DeviceMemory() = default;
+  virtual void* data() const = 0;
+  virtual int64_t bytes() const = 0;
+};
+
+/// Operations of one run, executed in order. Model code calls the functions of ops/*.h, which check
+/// and come here. Pointers are device memory unless an operation says host.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  /// Scratch for the whole run: what was there before is lost.
+  virtual float* reserve(int64_t floats) = 0;
+
+  /// Whether the device works on the host's memory: then the two copies below are never needed.
+  virtual bool shares_host_memory() const = 0;
+  /// Copies, in order with the operations. Host memory must stay as it is until synchronize().
+  virtual void to_device(void* device, const void* host, int64_t bytes) = 0;
+  virtual void to_host(void* host, const void* device, int64_t bytes) = 0;
+
+  virtual void zero(float* data, int64_t count) = 0;
+  virtual void copy(float* to, const float* from, int64_t count) = 0;
+
+  virtual void embedding_forward(const EmbeddingForward& op) = 0;
+  virtual void linear_forward(const LinearForward& op) = 0;
+  virtual void linear_backward(const LinearBackward& op) = 0;
+  virtual void attention_forward(const AttentionForward& op) = 0;
+  virtual void attention_backward(const AttentionBackward& op) = 0;
+  virtual void layer_norm_forward(const LayerNormForward& op) = 0;
+  virtual void layer_norm_backward(const LayerNormBackward& op) = 0;
+  virtual void activation_backward(const ActivationBackward& op) = 0;
+  virtual void pooling_forward(const PoolingForward& op) = 0;
+  virtual void pooling_backward(const PoolingBackward& op) = 0;
+  virtual void cross_entropy(const CrossEntropy& op) = 0;
+  virtual void squared_error(const SquaredError& op) = 0;
+  virtual void gather_rows(const GatherRows& op) = 0;
+  virtual void scatter_rows(const ScatterRows& op) = 0;
+  virtual void broadcast_row(const BroadcastRow& op) = 0;
+
+  /// Waits for all operations; throws what went wrong in them.
+  virtual void synchronize() = 0;
+};
+
+/// A device: its memory, its weights, its streams. Used from many threads at once.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// What was chosen and why, a line each.
+  virtual const std::string& description() const = 0;
+
+  /// Whether matrix products with inputs of this type run at hardware speed.
+  virtual bool supports(DType dtype) const = 0;
+
+  /// Tokens that one pass should take at a time: enough to fill the device, few enough for its
+  /// caches and memory.
+  virtual int64_t tokens_per_pass() const = 0;
+
+  virtual std::unique_ptr<DeviceMemory> allocate(int64_t bytes, const char* what) = 0;
+  virtual void upload(void* device, const void* host, int64_t bytes) = 0;
+  virtual void download(void* host, const void* device, int64_t bytes) = 0;
+
+  /// Packs a matrix from plain rows in host memory, [outputs, inputs]; products take inputs of type
+  /// `dtype`.
+  virtual std::unique_ptr<PackedMatrix> pack(const float* rows, int64_t outputs, int64_t inputs,
+                                             int parts, DType dtype) = 0;
+  /// The same product out of plain rows in device memory, which must outlive the matrix. Cannot be
+  /// cut.
+  virtual std::unique_ptr<PackedMatrix> borrow(const float* rows, int64_t outputs, int64_t inputs,
+                                               DType dtype) = 0;
+
+  /// A stream for one run, taken from those that are free.
+  virtual std::shared_ptr<Stream> stream() = 0;
+
+  /// Floating-point operations per second of large matrix products that fit the caches.
+  virtual double matrix_peak(DType dtype, double seconds) = 0;
+};
+
+}  // namespace bertology
