@@ -1,4 +1,5 @@
 # Warnings that every target of ours is built with.
 add_library(bertology_warnings INTERFACE)
 target_compile_options(bertology_warnings INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow=local -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi)
+  -Wall -Wextra -Wpedantic -Wshadow=local -Wno-psabi
+  $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor -Woverloaded-virtual>)

@@ -97,7 +97,7 @@ class LayerCut {
 }  // namespace
 
 void Model::prune_heads(int32_t count, const int32_t* layers, const int32_t* heads) {
-  const std::unique_lock<std::shared_mutex> lock(mutex_);
+  const std::unique_lock<FairSharedMutex> lock(mutex_);
   const auto named = named_heads(config_, count, layers, heads);
   for (const auto& [l, pruned] : named) {
     const Layer& layer = weights_.layers[static_cast<size_t>(l)];
@@ -137,7 +137,7 @@ void Model::restore_heads(int32_t count, const int32_t* layers, const int32_t* h
                           int32_t layer_count, const int32_t* tensor_layers,
                           const bertology_tensor* tensors) {
   constexpr int32_t kTensors = 7;
-  const std::unique_lock<std::shared_mutex> lock(mutex_);
+  const std::unique_lock<FairSharedMutex> lock(mutex_);
   const auto named = named_heads(config_, count, layers, heads);
   const DType dtype = static_cast<DType>(config_.dtype);
   const int64_t width = config_.hidden_size;

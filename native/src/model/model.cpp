@@ -18,24 +18,24 @@ Model::Model(std::shared_ptr<Backend> backend, const bertology_config& config)
 }
 
 void Model::set_parameter(const std::string& name, const bertology_tensor& value) {
-  const std::unique_lock<std::shared_mutex> lock(mutex_);
+  const std::unique_lock<FairSharedMutex> lock(mutex_);
   weights_.set(config_, name, value);
 }
 
 void Model::set_classifier_shape(int32_t num_labels, int32_t pooling) {
-  const std::unique_lock<std::shared_mutex> lock(mutex_);
+  const std::unique_lock<FairSharedMutex> lock(mutex_);
   config_.set_classifier(num_labels, pooling);
   weights_.forget_classifier();
 }
 
 void Model::size(int64_t* parameters, int64_t* bytes) const {
-  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  const std::shared_lock<FairSharedMutex> lock(mutex_);
   *parameters = weights_.parameters();
   *bytes = weights_.bytes();
 }
 
 std::vector<int32_t> Model::heads(int32_t layer) const {
-  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  const std::shared_lock<FairSharedMutex> lock(mutex_);
   config_.check_layer(layer);
   return weights_.layers[static_cast<size_t>(layer)].heads;
 }
@@ -62,7 +62,7 @@ void Model::check_runnable(const Request& request) const {
 }
 
 void Model::run(Activations& activations) const {
-  const std::shared_lock<std::shared_mutex> lock(mutex_);
+  const std::shared_lock<FairSharedMutex> lock(mutex_);
   const Request& request = activations.request;
   activations.clear();
   check_runnable(request);

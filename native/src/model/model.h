@@ -2,11 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
+#include "base/shared_mutex.h"
 #include "bertology/activations.h"
 #include "model/config.h"
 #include "model/weights.h"
@@ -38,7 +37,7 @@ class Model {
   Weights weights_;
   std::string broken_;  // why the model cannot be run any more; empty: it can
   /// Runs share it; whoever changes the model holds it alone.
-  mutable std::shared_mutex mutex_;
+  mutable FairSharedMutex mutex_;
 };
 
 }  // namespace bertology

@@ -37,9 +37,9 @@ struct AttentionInputs {
 
 struct AttentionForward {
   AttentionInputs inputs;
-  float* context = nullptr;      // [query rows, heads head_dim], dense: m o
-  float* log_sum_exp = nullptr;  // by sequence [heads, queries]: ln sum_j exp(scale q_i . k_j);
-                                 // null: not kept; not written for heads that are not computed
+  float* context = nullptr;       // [query rows, heads head_dim], dense: m o
+  float* log_sum_exp = nullptr;   // by sequence [heads, queries]: ln sum_j exp(scale q_i . k_j);
+                                  // null: not kept; not written for heads that are not computed
   float* head_outputs = nullptr;  // [query rows, heads head_dim]: o; null: not kept
   float* probabilities =
       nullptr;  // by sequence [heads, n, n]: m p; null: not kept. Needs all rows as queries.
