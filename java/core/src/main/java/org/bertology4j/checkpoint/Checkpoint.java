@@ -42,4 +42,12 @@ public interface Checkpoint extends Closeable {
   static Checkpoint open(Path path) {
     return Checkpoints.open(path);
   }
+
+  /**
+   * A model of this shape that has learned nothing, initialised as Hugging Face does: the control
+   * for what is found in a trained one. The same seed gives the same weights.
+   */
+  static Checkpoint random(ModelConfig config, long seed) {
+    return new RandomCheckpoint(config, seed);
+  }
 }
