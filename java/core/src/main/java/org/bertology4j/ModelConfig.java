@@ -60,6 +60,7 @@ public final class ModelConfig {
   }
 
   private static final String POOLING = "bertology_pooling";
+  private static final int MOST_LABELS = 1 << 20;
 
   private final JsonObject json;
   private final Architecture architecture;
@@ -185,6 +186,12 @@ public final class ModelConfig {
       return List.copyOf(names);
     }
     int count = number("num_labels", where, 2).intValue();
+    BertologyException.check(
+        count >= 0 && count <= MOST_LABELS,
+        "%s: num_labels is %d, expected 0 to %d",
+        where,
+        count,
+        MOST_LABELS);
     List<String> names = new ArrayList<>();
     for (int i = 0; i < count; i++) {
       names.add("LABEL_" + i);

@@ -9,7 +9,7 @@ import org.bytedeco.javacpp.tools.InfoMapper;
 
 /**
  * How JavaCPP maps {@code bertology.h}: from it the class {@code
- * org.bertology4j.internal.bertology} is generated.
+ * org.bertology4j.internal.binding.bertology} is generated.
  *
  * <p>oneDNN and its OpenMP come out of their own jar: they are loaded before our library, not
  * packed with it.
@@ -22,8 +22,8 @@ import org.bytedeco.javacpp.tools.InfoMapper;
           preload = {"gomp@.1", "dnnl@.3"},
           preloadresource = "/org/bytedeco/dnnl/")
     },
-    target = "org.bertology4j.internal",
-    global = "org.bertology4j.internal.bertology")
+    target = "org.bertology4j.internal.binding",
+    global = "org.bertology4j.internal.binding.bertology")
 @NoException
 public class bertology implements InfoMapper {
   @Override

@@ -1,0 +1,366 @@
+package org.bertology4j;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.OptionalInt;
+import java.util.function.Consumer;
+
+/**
+ * How much each head matters, from the gradients of the loss with respect to the head mask,
+ * measured in one pass over a data set. The batch size has no effect on any score but {@link
+ * Kind#HF}. Immutable; parts of a data set are measured apart and {@linkplain Accumulator#merge
+ * merged}.
+ *
+ * <p>With g the gradient of an example's loss with respect to a head's mask, and g_i the part of it
+ * that token i adds.
+ */
+public final class HeadImportance {
+  /** Definitions of importance. */
+  public enum Kind {
+    /** Mean over examples of |g|: the formula of Michel, Levy and Neubig 2019. */
+    PAPER,
+    /**
+     * Sum over examples and tokens of |g_i|, divided by the number of tokens, in the last layer by
+     * the number of examples: what the code of Michel et al. computes.
+     */
+    PER_TOKEN,
+    /** Mean over examples of g: positive for a head of which less would lower the loss. */
+    SIGNED,
+    /** Mean over examples of g squared: the diagonal Fisher information of the mask. */
+    SQUARED,
+    /**
+     * What Hugging Face's run_bertology.py prints: the gradients of the batches' mean losses are
+     * never reset, so that step k adds |g_1 + ... + g_k|, and the sum is divided by the number of
+     * tokens. It depends on the batch size and on the order of the data; it is here to reproduce
+     * old results.
+     */
+    HF
+  }
+
+  private final Accumulator sums;
+
+  private HeadImportance(Accumulator sums) {
+    this.sums = sums;
+  }
+
+  /** Measures over these batches. They need labels. */
+  public static HeadImportance measure(Model model, Iterable<Batch> batches) {
+    return measure(model, batches, new Accumulator(model), run -> {});
+  }
+
+  /**
+   * Measures over these batches, adding to what the accumulator has. An interrupt ends it with
+   * {@link BertologyException.Kind#INTERRUPTED}; the accumulator then has the batches that were
+   * finished.
+   *
+   * @param alongside is shown each run, for example to collect predictions from {@link
+   *     Activations#logits}
+   * @param more captures that it needs
+   */
+  public static HeadImportance measure(
+      Model model,
+      Iterable<Batch> batches,
+      Accumulator accumulator,
+      Consumer<Activations> alongside,
+      Capture... more) {
+    List<Capture> captures = new ArrayList<>(List.of(more));
+    captures.addAll(accumulator.captures());
+    RunOptions options = RunOptions.capturing(captures.toArray(new Capture[0]));
+    if (accumulator.masked) {
+      options = options.maskedGradients();
+    }
+    for (Batch batch : batches) {
+      if (Thread.currentThread().isInterrupted()) {
+        throw new BertologyException(BertologyException.Kind.INTERRUPTED, "interrupted");
+      }
+      try (Activations run = model.run(batch, options)) {
+        accumulator.add(run);
+        alongside.accept(run);
+      }
+    }
+    return accumulator.result();
+  }
+
+  /**
+   * Collects the statistics of runs. Not safe for use from several threads: give each its own and
+   * merge them.
+   */
+  public static final class Accumulator {
+    private final int layers;
+    private final int heads;
+    private final boolean[][] scored;
+    private final double[][] absolute;
+    private final double[][] signed;
+    private final double[][] squared;
+    private final double[][] byToken;
+    private final double[][] entropy;
+    private final List<List<Integer>> present;
+    private boolean entropies;
+    private boolean masked;
+    private OptionalInt hfBatchSize = OptionalInt.empty();
+    private final List<float[]> gradients = new ArrayList<>();
+    private final List<Integer> weights = new ArrayList<>();
+    private long examples;
+    private long tokens;
+    private double loss;
+
+    /** Collects for the heads that the model has and does not mask. */
+    public Accumulator(Model model) {
+      ModelConfig config = model.config();
+      layers = config.numHiddenLayers();
+      heads = config.numAttentionHeads();
+      scored = new boolean[layers][heads];
+      absolute = new double[layers][heads];
+      signed = new double[layers][heads];
+      squared = new double[layers][heads];
+      byToken = new double[layers][heads];
+      entropy = new double[layers][heads];
+      present = new ArrayList<>();
+      HeadMask mask = model.headMask();
+      for (int l = 0; l < layers; l++) {
+        present.add(model.heads(l));
+        for (int head : present.get(l)) {
+          scored[l][head] = mask.get(l, head) != 0f;
+        }
+      }
+    }
+
+    /**
+     * Collects the entropies of attention too, which takes the last layer's attention for all
+     * tokens.
+     */
+    public Accumulator withEntropies() {
+      entropies = true;
+      return this;
+    }
+
+    /** Scores masked heads too: what their gradient would be. run_bertology.py does. */
+    public Accumulator withMaskedHeads() {
+      masked = true;
+      for (int l = 0; l < layers; l++) {
+        for (int head : present.get(l)) {
+          scored[l][head] = true;
+        }
+      }
+      return this;
+    }
+
+    /**
+     * Keeps what {@link Kind#HF} needs, for batches of this size: the gradients of every example.
+     */
+    public Accumulator withHf(int batchSize) {
+      BertologyException.check(batchSize > 0, "batch size %d", batchSize);
+      hfBatchSize = OptionalInt.of(batchSize);
+      return this;
+    }
+
+    /** What a run that is added must have captured. */
+    public List<Capture> captures() {
+      List<Capture> captures =
+          new ArrayList<>(
+              List.of(Capture.HEAD_GRADIENTS, Capture.TOKEN_HEAD_GRADIENTS, Capture.LOSS));
+      if (entropies) {
+        captures.add(Capture.ATTENTION_ENTROPIES);
+      }
+      return captures;
+    }
+
+    /** Adds a run. */
+    public void add(Activations run) {
+      Batch batch = run.batch();
+      float[] all = run.headGradients().toArray();
+      float[] tokenSums = run.tokenHeadGradients().toArray();
+      float[] losses = run.loss().toArray();
+      int size = layers * heads;
+      for (int b = 0; b < batch.examples(); b++) {
+        for (int l = 0; l < layers; l++) {
+          for (int h = 0; h < heads; h++) {
+            double g = all[b * size + l * heads + h];
+            absolute[l][h] += Math.abs(g);
+            signed[l][h] += g;
+            squared[l][h] += g * g;
+            byToken[l][h] += tokenSums[b * size + l * heads + h];
+          }
+        }
+        loss += losses[b];
+        if (entropies) {
+          addEntropies(run, b);
+        }
+        if (hfBatchSize.isPresent()) {
+          gradients.add(Arrays.copyOfRange(all, b * size, (b + 1) * size));
+          weights.add(labelled(batch, b));
+        }
+      }
+      examples += batch.examples();
+      tokens += batch.tokens();
+    }
+
+    /** What the example's loss weighs in the mean loss of a batch, as Hugging Face takes it. */
+    private static int labelled(Batch batch, int example) {
+      if (batch.loss() != Batch.Loss.MASKED_LM) {
+        return 1;
+      }
+      int count = 0;
+      for (int label : batch.tokenLabels(example)) {
+        count += label == Batch.IGNORED_LABEL ? 0 : 1;
+      }
+      return count;
+    }
+
+    private void addEntropies(Activations run, int example) {
+      int length = run.batch().length(example);
+      for (int l = 0; l < layers; l++) {
+        float[] ofLayer = run.attentionEntropy(l, example).toArray();
+        for (int k = 0; k < present.get(l).size(); k++) {
+          for (int i = 0; i < length; i++) {
+            entropy[l][present.get(l).get(k)] += ofLayer[k * length + i];
+          }
+        }
+      }
+    }
+
+    /**
+     * Adds what another accumulator of the same model has collected, as if its runs had followed
+     * these.
+     */
+    public void merge(Accumulator other) {
+      BertologyException.check(
+          other.layers == layers
+              && other.heads == heads
+              && Arrays.deepEquals(other.scored, scored)
+              && other.entropies == entropies
+              && other.hfBatchSize.equals(hfBatchSize),
+          "the parts were measured on different heads or with different options");
+      for (int l = 0; l < layers; l++) {
+        for (int h = 0; h < heads; h++) {
+          absolute[l][h] += other.absolute[l][h];
+          signed[l][h] += other.signed[l][h];
+          squared[l][h] += other.squared[l][h];
+          byToken[l][h] += other.byToken[l][h];
+          entropy[l][h] += other.entropy[l][h];
+        }
+      }
+      gradients.addAll(other.gradients);
+      weights.addAll(other.weights);
+      examples += other.examples;
+      tokens += other.tokens;
+      loss += other.loss;
+    }
+
+    /** Examples added so far. */
+    public long examples() {
+      return examples;
+    }
+
+    /** The importance over what was added so far; later additions do not change it. */
+    public HeadImportance result() {
+      BertologyException.check(examples > 0, "importance needs at least one example");
+      return new HeadImportance(copy());
+    }
+
+    private Accumulator copy() {
+      Accumulator copy = new Accumulator(layers, heads, scored, present);
+      copy.entropies = entropies;
+      copy.masked = masked;
+      copy.hfBatchSize = hfBatchSize;
+      copy.merge(this);
+      return copy;
+    }
+
+    private Accumulator(int layers, int heads, boolean[][] scored, List<List<Integer>> present) {
+      this.layers = layers;
+      this.heads = heads;
+      this.scored = Arrays.stream(scored).map(boolean[]::clone).toArray(boolean[][]::new);
+      this.present = present;
+      absolute = new double[layers][heads];
+      signed = new double[layers][heads];
+      squared = new double[layers][heads];
+      byToken = new double[layers][heads];
+      entropy = new double[layers][heads];
+    }
+
+    private double[][] hf() {
+      int batchSize =
+          hfBatchSize.orElseThrow(
+              () -> BertologyException.invalid("HF importance needs withHf(batchSize)"));
+      double[][] result = new double[layers][heads];
+      double[] running = new double[layers * heads];
+      for (int first = 0; first < gradients.size(); first += batchSize) {
+        int last = Math.min(gradients.size(), first + batchSize);
+        double weight = 0;
+        for (int b = first; b < last; b++) {
+          weight += weights.get(b);
+        }
+        for (int b = first; b < last; b++) {
+          for (int i = 0; i < running.length; i++) {
+            running[i] += gradients.get(b)[i] * weights.get(b) / weight;
+          }
+        }
+        for (int i = 0; i < running.length; i++) {
+          result[i / heads][i % heads] += Math.abs(running[i]);
+        }
+      }
+      return result;
+    }
+  }
+
+  /** The scores under a definition, as it stands, without normalisation. */
+  public HeadScores scores(Kind kind) {
+    double[][] raw =
+        switch (kind) {
+          case PAPER -> sums.absolute;
+          case PER_TOKEN -> sums.byToken;
+          case SIGNED -> sums.signed;
+          case SQUARED -> sums.squared;
+          case HF -> sums.hf();
+        };
+    double[][] scores = new double[sums.layers][sums.heads];
+    for (int l = 0; l < sums.layers; l++) {
+      double count = sums.examples;
+      if (kind == Kind.HF || (kind == Kind.PER_TOKEN && l < sums.layers - 1)) {
+        count = sums.tokens;
+      }
+      for (int h = 0; h < sums.heads; h++) {
+        scores[l][h] = sums.scored[l][h] ? raw[l][h] / count : Double.NaN;
+      }
+    }
+    return HeadScores.of(scores);
+  }
+
+  /**
+   * The mean entropy of each head's attention over all tokens, in nats; NaN for pruned heads. Needs
+   * {@link Accumulator#withEntropies}.
+   */
+  public HeadScores entropy() {
+    BertologyException.check(sums.entropies, "entropies were not asked for: withEntropies()");
+    double[][] mean = new double[sums.layers][sums.heads];
+    for (int l = 0; l < sums.layers; l++) {
+      for (int h = 0; h < sums.heads; h++) {
+        mean[l][h] =
+            sums.present.get(l).contains(h) ? sums.entropy[l][h] / sums.tokens : Double.NaN;
+      }
+    }
+    return HeadScores.of(mean);
+  }
+
+  /** A plan in ascending order of the paper's importance, normalised by layer. */
+  public PruningPlan plan() {
+    return scores(Kind.PAPER).normalizedByLayer().plan();
+  }
+
+  /** Number of examples that it was measured on. */
+  public long examples() {
+    return sums.examples;
+  }
+
+  /** Number of tokens that it was measured on. */
+  public long tokens() {
+    return sums.tokens;
+  }
+
+  /** The mean of the examples' losses. */
+  public double meanLoss() {
+    return sums.loss / sums.examples;
+  }
+}

@@ -1,0 +1,247 @@
+package org.bertology4j;
+
+import com.google.gson.GsonBuilder;
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.WritableByteChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.stream.IntStream;
+import org.bertology4j.checkpoint.AtomicFiles;
+import org.bertology4j.checkpoint.Checkpoint;
+import org.bertology4j.checkpoint.SafetensorsType;
+import org.bertology4j.checkpoint.SafetensorsWriter;
+import org.bertology4j.checkpoint.StoredTensor;
+import org.bertology4j.internal.ParameterMap;
+
+/**
+ * Writes a model as a Hugging Face folder: the checkpoint's tensors, cut to the heads that are
+ * left.
+ */
+final class ModelWriter {
+  private static final List<String> TOKENIZER_FILES =
+      List.of(
+          "tokenizer.json",
+          "tokenizer_config.json",
+          "special_tokens_map.json",
+          "added_tokens.json",
+          "vocab.txt");
+
+  private final Model.SaveFormat format;
+  private final ModelConfig config;
+  private final Checkpoint checkpoint;
+  private final Map<String, ParameterMap.Entry> parameters = new HashMap<>();
+
+  private ModelWriter(Model.SaveFormat format, ModelConfig config, Checkpoint checkpoint) {
+    this.format = format;
+    this.config = config;
+    this.checkpoint = checkpoint;
+    ParameterMap.of(config).forEach(entry -> parameters.put(entry.huggingFace(), entry));
+  }
+
+  static void write(
+      Path folder,
+      Model.SaveFormat format,
+      ModelConfig config,
+      Checkpoint checkpoint,
+      SortedMap<String, Model.ReplacedTensor> replaced) {
+    try {
+      Files.createDirectories(folder);
+    } catch (IOException e) {
+      throw BertologyException.io(
+          e, "%s: the folder could not be made: %s", folder, e.getMessage());
+    }
+    ModelWriter writer = new ModelWriter(format, config, checkpoint);
+    List<SafetensorsWriter.Entry> entries = new ArrayList<>();
+    for (StoredTensor tensor : checkpoint.tensors().values()) {
+      if (!replaced.containsKey(tensor.name())) {
+        entries.add(writer.stored(tensor));
+      }
+    }
+    replaced.forEach((name, tensor) -> entries.add(writer.replacement(name, tensor)));
+    // The configuration last: whoever finds it finds all that belongs to it.
+    writer.copyTokenizer(folder);
+    SafetensorsWriter.write(
+        folder.resolve("model.safetensors"), SafetensorsWriter.HUGGING_FACE_METADATA, entries);
+    AtomicFiles.writeString(folder.resolve("config.json"), writer.configJson());
+  }
+
+  // ------------------------------------------------------------------------------------ tensors
+
+  /** Hugging Face's name of a parameter: with the model's prefix, where a task's model has one. */
+  private String fullName(String name) {
+    boolean head = name.startsWith("cls.") || name.startsWith("classifier.");
+    return config.task() == ModelConfig.Task.ENCODER || head ? name : "bert." + name;
+  }
+
+  private SafetensorsWriter.Entry replacement(String name, Model.ReplacedTensor tensor) {
+    ByteBuffer bytes = littleEndian(tensor.values());
+    return SafetensorsWriter.Entry.of(fullName(name), SafetensorsType.F32, tensor.shape(), bytes);
+  }
+
+  private static ByteBuffer littleEndian(float[] values) {
+    ByteBuffer bytes =
+        ByteBuffer.allocate(values.length * Float.BYTES).order(ByteOrder.LITTLE_ENDIAN);
+    bytes.asFloatBuffer().put(values);
+    return bytes;
+  }
+
+  private SafetensorsWriter.Entry stored(StoredTensor tensor) {
+    ParameterMap.Entry parameter = parameters.get(tensor.name());
+    ParameterMap.ByHead byHead = parameter == null ? ParameterMap.ByHead.WHOLE : parameter.byHead();
+    if (byHead == ParameterMap.ByHead.WHOLE && !tensor.transposed()) {
+      return entry(tensor, tensor.shape(), channel -> copy(tensor, channel));
+    }
+    int rows = Math.toIntExact(tensor.shape().get(0));
+    int columns = tensor.shape().size() == 2 ? Math.toIntExact(tensor.shape().get(1)) : 1;
+    int[] takenRows = IntStream.range(0, rows).toArray();
+    int[] takenColumns = IntStream.range(0, columns).toArray();
+    if (byHead == ParameterMap.ByHead.ROWS) {
+      takenRows = taken(parameter.layer());
+    } else if (byHead == ParameterMap.ByHead.COLUMNS) {
+      takenColumns = taken(parameter.layer());
+    }
+    List<Long> shape =
+        tensor.shape().size() == 2
+            ? List.of((long) takenRows.length, (long) takenColumns.length)
+            : List.of((long) takenRows.length);
+    int[] finalRows = takenRows;
+    int[] finalColumns = takenColumns;
+    return entry(
+        tensor,
+        shape,
+        channel -> rearrange(tensor, rows, columns, finalRows, finalColumns, channel));
+  }
+
+  private SafetensorsWriter.Entry entry(
+      StoredTensor tensor, List<Long> shape, AtomicFiles.Content content) {
+    return new SafetensorsWriter.Entry(
+        fullName(tensor.name()), SafetensorsType.of(tensor.type()), shape, content);
+  }
+
+  private ByteBuffer read(StoredTensor tensor) {
+    ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(tensor.bytes()));
+    checkpoint.read(tensor, bytes);
+    return bytes.flip();
+  }
+
+  private void copy(StoredTensor tensor, WritableByteChannel channel) throws IOException {
+    writeAll(read(tensor), channel);
+  }
+
+  private static void writeAll(ByteBuffer bytes, WritableByteChannel channel) throws IOException {
+    while (bytes.hasRemaining()) {
+      channel.write(bytes);
+    }
+  }
+
+  /**
+   * For each row (or column) that is written, the one of the checkpoint that it is; -1 for zeros.
+   * The checkpoint has the rows of its own heads only.
+   */
+  private int[] taken(int layer) {
+    Heads inCheckpoint = checkpoint.config().prunedHeads();
+    List<Integer> rows = new ArrayList<>();
+    int place = 0;
+    for (int head = 0; head < config.numAttentionHeads(); head++) {
+      boolean stored = !inCheckpoint.contains(layer, head);
+      boolean kept = !config.prunedHeads().contains(layer, head);
+      if (kept || format == Model.SaveFormat.FULL_SHAPE) {
+        for (int i = 0; i < config.headDim(); i++) {
+          rows.add(kept ? place * config.headDim() + i : -1);
+        }
+      }
+      place += stored ? 1 : 0;
+    }
+    return rows.stream().mapToInt(Integer::intValue).toArray();
+  }
+
+  private void rearrange(
+      StoredTensor tensor,
+      int rows,
+      int columns,
+      int[] takenRows,
+      int[] takenColumns,
+      WritableByteChannel channel)
+      throws IOException {
+    int size = tensor.type().bytes();
+    int rowStep = tensor.transposed() ? size : columns * size;
+    int columnStep = tensor.transposed() ? rows * size : size;
+    ByteBuffer from = read(tensor);
+    ByteBuffer to = ByteBuffer.allocate(takenRows.length * takenColumns.length * size);
+    for (int row : takenRows) {
+      for (int column : takenColumns) {
+        if (row < 0 || column < 0) {
+          to.position(to.position() + size);
+          continue;
+        }
+        int place = row * rowStep + column * columnStep;
+        if (size == Float.BYTES) {
+          to.putInt(from.getInt(place));
+        } else {
+          to.putShort(from.getShort(place));
+        }
+      }
+    }
+    writeAll(to.flip(), channel);
+  }
+
+  // ------------------------------------------------------------------------------------ other
+  // files
+
+  private String configJson() {
+    JsonObject json = config.toJson();
+    json.addProperty("model_type", config.architecture().modelType());
+    if (!json.has("architectures")) {
+      JsonArray architectures = new JsonArray();
+      architectures.add(
+          switch (config.task()) {
+            case ENCODER -> "BertModel";
+            case SEQUENCE_CLASSIFICATION -> "BertForSequenceClassification";
+            case MASKED_LM -> "BertForMaskedLM";
+          });
+      json.add("architectures", architectures);
+    }
+    if (!json.has("layer_norm_eps")) {
+      json.addProperty("layer_norm_eps", config.layerNormEps());
+    }
+    if (format == Model.SaveFormat.FULL_SHAPE || config.prunedHeads().isEmpty()) {
+      json.remove("pruned_heads");
+    }
+    return new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().create().toJson(json) + "\n";
+  }
+
+  private void copyTokenizer(Path folder) {
+    Path source = checkpoint.source();
+    Path from = Files.isDirectory(source) ? source : source.toAbsolutePath().getParent();
+    for (String name : TOKENIZER_FILES) {
+      for (Path candidate : List.of(from.resolve(name), from.resolve("assets").resolve(name))) {
+        Path target = folder.resolve(name);
+        if (Files.isRegularFile(candidate) && !sameFile(candidate, target)) {
+          try {
+            AtomicFiles.write(target, Files.readAllBytes(candidate));
+          } catch (IOException e) {
+            throw BertologyException.io(e, "%s: could not be read: %s", candidate, e.getMessage());
+          }
+          break;
+        }
+      }
+    }
+  }
+
+  private static boolean sameFile(Path one, Path other) {
+    try {
+      return Files.exists(other) && Files.isSameFile(one, other);
+    } catch (IOException e) {
+      return false;
+    }
+  }
+}

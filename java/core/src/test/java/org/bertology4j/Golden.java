@@ -1,0 +1,123 @@
+package org.bertology4j;
+
+import java.net.URISyntaxException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Objects;
+import java.util.stream.IntStream;
+import org.bertology4j.checkpoint.SafetensorsFile;
+
+/** A tiny model and what transformers computes with it; made by resources/golden/make_golden.py. */
+final class Golden implements AutoCloseable {
+  static final String[] ALL = {
+    "classification", "masked", "regression", "masked_lm", "pruned", "encoder"
+  };
+
+  final Path folder;
+  private final SafetensorsFile expected;
+
+  Golden(String name) {
+    folder = folder(name);
+    expected = SafetensorsFile.open(folder.resolve("expected.safetensors"));
+  }
+
+  static Path folder(String name) {
+    try {
+      return Path.of(
+          Objects.requireNonNull(Golden.class.getResource("/golden/" + name), name).toURI());
+    } catch (URISyntaxException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  boolean has(String name) {
+    return expected.tensors().containsKey(name);
+  }
+
+  private ByteBuffer read(String name) {
+    SafetensorsFile.Tensor tensor = expected.tensor(name);
+    ByteBuffer bytes = ByteBuffer.allocate((int) tensor.bytes()).order(ByteOrder.LITTLE_ENDIAN);
+    expected.read(tensor, bytes);
+    return bytes.flip();
+  }
+
+  double[] doubles(String name) {
+    double[] values = new double[(int) expected.tensor(name).bytes() / Double.BYTES];
+    read(name).asDoubleBuffer().get(values);
+    return values;
+  }
+
+  float[] floats(String name) {
+    float[] values = new float[(int) expected.tensor(name).bytes() / Float.BYTES];
+    read(name).asFloatBuffer().get(values);
+    return values;
+  }
+
+  int[] integers(String name) {
+    long[] values = new long[(int) expected.tensor(name).bytes() / Long.BYTES];
+    read(name).asLongBuffer().get(values);
+    return Arrays.stream(values).mapToInt(Math::toIntExact).toArray();
+  }
+
+  int[] shape(String name) {
+    return expected.tensor(name).shape().stream().mapToInt(Long::intValue).toArray();
+  }
+
+  /** The reference's own float32 error for a capture. */
+  double referenceError(String capture) {
+    return doubles("error." + capture)[0];
+  }
+
+  int examples() {
+    return (int) IntStream.iterate(0, b -> has("input_ids." + b), b -> b + 1).count();
+  }
+
+  /** All examples, labelled as the model's task wants. */
+  Batch batch(ModelConfig config) {
+    return batch(config, IntStream.range(0, examples()).toArray());
+  }
+
+  /** These examples, labelled as the model's task wants. */
+  Batch batch(ModelConfig config, int... examples) {
+    Batch.Builder builder = Batch.builder();
+    for (int b : examples) {
+      builder.add(integers("input_ids." + b), integers("token_type_ids." + b));
+    }
+    Batch batch = builder.build();
+    return switch (config.task()) {
+      case ENCODER -> batch;
+      case MASKED_LM ->
+          batch.withTokenLabels(
+              Arrays.stream(examples)
+                  .mapToObj(b -> integers("token_labels." + b))
+                  .toArray(int[][]::new));
+      case SEQUENCE_CLASSIFICATION -> {
+        if (config.regression()) {
+          float[] targets = floats("targets");
+          float[] some = new float[examples.length];
+          IntStream.range(0, some.length).forEach(i -> some[i] = targets[examples[i]]);
+          yield batch.withTargets(some);
+        }
+        int[] labels = integers("labels");
+        yield batch.withLabels(Arrays.stream(examples).map(b -> labels[b]).toArray());
+      }
+    };
+  }
+
+  /** The mask that the expected numbers were computed with. */
+  HeadMask mask(ModelConfig config) {
+    double[] values = doubles("head_mask");
+    float[][] rows = new float[config.numHiddenLayers()][config.numAttentionHeads()];
+    for (int i = 0; i < values.length; i++) {
+      rows[i / config.numAttentionHeads()][i % config.numAttentionHeads()] = (float) values[i];
+    }
+    return HeadMask.of(rows);
+  }
+
+  @Override
+  public void close() {
+    expected.close();
+  }
+}

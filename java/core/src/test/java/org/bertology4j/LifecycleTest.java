@@ -1,0 +1,325 @@
+package org.bertology4j;
+
+import static org.junit.jupiter.api.Assertions.assertArrayEquals;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.nio.FloatBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.junit.jupiter.api.Test;
+
+/** Who owns what, and what happens to those who come too late. */
+class LifecycleTest {
+  private static final Batch BATCH =
+      Batch.of(new int[] {1, 2, 3, 4, 5}, new int[] {6, 7}).withLabels(0, 1);
+
+  private static Model load() {
+    return Model.load(Golden.folder("classification"));
+  }
+
+  private static void assertClosed(org.junit.jupiter.api.function.Executable call) {
+    assertEquals(
+        BertologyException.Kind.CLOSED, assertThrows(BertologyException.class, call).kind());
+  }
+
+  @Test
+  void closedModelsSaySo() {
+    Model model = load();
+    Activations run = model.run(BATCH, Capture.LOGITS);
+    model.close();
+    model.close();
+    assertEquals(3, run.logits(0).elements(), "results outlive their model");
+    run.close();
+    assertClosed(() -> model.run(BATCH, Capture.LOGITS));
+    assertClosed(() -> model.pruneHeads(Heads.parse("0:0")));
+    assertClosed(model::restoreHeads);
+    assertClosed(model::parameterCount);
+    assertClosed(() -> model.maskHeads(HeadMask.ones(model.config())));
+    assertClosed(() -> model.save(Path.of("never")));
+    assertClosed(() -> model.heads(0));
+    assertFalse(Files.exists(Path.of("never")));
+  }
+
+  @Test
+  void closedActivationsSaySo() {
+    try (Model model = load()) {
+      Activations run = model.run(BATCH, Capture.LOGITS, Capture.HIDDEN_STATES);
+      FloatTensor states = run.hiddenState(1, 0);
+      FloatTensor slice = states.slice(1);
+      run.close();
+      run.close();
+      assertClosed(() -> states.get(0, 0));
+      assertClosed(states::toArray);
+      assertClosed(states::asBuffer);
+      assertClosed(() -> slice.get(0));
+      assertClosed(run::logits);
+      try (Activations next = model.run(BATCH, Capture.LOGITS, Capture.HIDDEN_STATES)) {
+        assertClosed(() -> states.get(0, 0));
+        assertTrue(Float.isFinite(next.hiddenState(1, 0).get(0, 0)));
+      }
+    }
+  }
+
+  @Test
+  void closedDevicesSaySoAndModelsKeepThemOpen() {
+    Device device = Device.open("cpu", 2);
+    Model model =
+        Model.load(Golden.folder("classification"), ModelOptions.defaults().device(device));
+    assertTrue(device.description().contains("threads: 2"), device.description());
+    assertEquals(device, model.device());
+    device.close();
+    device.close();
+    assertClosed(device::description);
+    model.close();
+    assertThrows(BertologyException.class, () -> Device.open("cuda:0"));
+    assertThrows(BertologyException.class, () -> Device.open("tpu"));
+  }
+
+  @Test
+  void buffersStayReadable() throws InterruptedException {
+    FloatBuffer buffer;
+    float[] copy;
+    try (Model model = load()) {
+      try (Activations run = model.run(BATCH, Capture.HIDDEN_STATES)) {
+        buffer = run.hiddenState(2, 0).asBuffer();
+        copy = run.hiddenState(2, 0).toArray();
+      }
+      for (int i = 0; i < 20; i++) {
+        model.run(BATCH, Capture.HIDDEN_STATES).close();
+      }
+    }
+    System.gc();
+    Thread.sleep(50);
+    assertTrue(buffer.isDirect());
+    assertTrue(buffer.isReadOnly());
+    float[] later = new float[buffer.remaining()];
+    buffer.get(later);
+    assertArrayEquals(copy, later);
+  }
+
+  @Test
+  void tensorsCheckTheirIndices() {
+    try (Model model = load();
+        Activations run = model.run(BATCH, Capture.ATTENTIONS, Capture.LOSS, Capture.LOGITS)) {
+      FloatTensor maps = run.attention(0, 0);
+      assertEquals(100, maps.elements());
+      assertEquals(3, maps.rank());
+      for (long[] index : new long[][] {{4, 0, 0}, {0, 5, 0}, {0, 0, 5}, {-1, 0, 0}}) {
+        assertThrows(BertologyException.class, () -> maps.get(index[0], index[1], index[2]));
+      }
+      assertThrows(BertologyException.class, () -> maps.get(0, 0));
+      assertThrows(BertologyException.class, () -> maps.slice(4));
+      assertThrows(BertologyException.class, () -> maps.size(3));
+      assertThrows(BertologyException.class, () -> maps.copyTo(new float[99], 0));
+      assertThrows(BertologyException.class, () -> maps.copyTo(new float[101], 2));
+      assertThrows(BertologyException.class, () -> run.attention(3, 0));
+      assertThrows(BertologyException.class, () -> run.attention(0, 2));
+      assertThrows(BertologyException.class, () -> run.attention(0, -1));
+      assertThrows(BertologyException.class, () -> run.hiddenState(0, 0), "not captured");
+      assertEquals(0, run.get(Capture.LOSS, 0, 1).rank());
+      assertEquals(run.loss().get(1), run.get(Capture.LOSS, 0, 1).get());
+      float[] all = maps.toArray();
+      for (int h = 0; h < 4; h++) {
+        assertEquals(all[h * 25 + 7], maps.slice(h).slice(1).get(2));
+        assertEquals(all[h * 25 + 7], maps.get(h, 1, 2));
+      }
+      assertEquals("FloatTensor[4, 5, 5]", maps.toString());
+    }
+  }
+
+  @Test
+  void manyThreadsShareAModel() throws Exception {
+    try (Model model = load()) {
+      float[] expected;
+      try (Activations run = model.run(BATCH, Capture.HEAD_GRADIENTS)) {
+        expected = run.headGradients().toArray();
+      }
+      ExecutorService threads = Executors.newFixedThreadPool(6);
+      List<Future<Void>> results = new ArrayList<>();
+      for (int t = 0; t < 6; t++) {
+        Callable<Void> task =
+            () -> {
+              for (int i = 0; i < 100; i++) {
+                try (Activations run = model.run(BATCH, Capture.HEAD_GRADIENTS)) {
+                  assertArrayEquals(expected, run.headGradients().toArray());
+                }
+              }
+              return null;
+            };
+        results.add(threads.submit(task));
+      }
+      for (Future<Void> result : results) {
+        result.get(60, TimeUnit.SECONDS);
+      }
+      threads.shutdown();
+    }
+  }
+
+  @Test
+  void closingWaitsForRunsOfOtherThreads() throws Exception {
+    for (int round = 0; round < 20; round++) {
+      Model model = load();
+      ExecutorService threads = Executors.newFixedThreadPool(3);
+      List<Future<Integer>> results = new ArrayList<>();
+      for (int t = 0; t < 3; t++) {
+        Callable<Integer> task =
+            () -> {
+              for (int i = 0; ; i++) {
+                try (Activations run = model.run(BATCH, Capture.LOGITS)) {
+                  assertTrue(Float.isFinite(run.logits().get(0, 0)));
+                } catch (BertologyException e) {
+                  assertEquals(BertologyException.Kind.CLOSED, e.kind());
+                  return i;
+                }
+              }
+            };
+        results.add(threads.submit(task));
+      }
+      Thread.sleep(5);
+      model.close();
+      for (Future<Integer> result : results) {
+        result.get(60, TimeUnit.SECONDS);
+      }
+      threads.shutdown();
+    }
+  }
+
+  @Test
+  void readingWhileAnotherThreadClosesNeverCrashes() throws Exception {
+    try (Model model = load()) {
+      for (int round = 0; round < 300; round++) {
+        Activations run = model.run(BATCH, Capture.HIDDEN_STATES);
+        FloatTensor states = run.hiddenState(0, 0);
+        AtomicBoolean started = new AtomicBoolean();
+        Thread reader =
+            new Thread(
+                () -> {
+                  try {
+                    while (true) {
+                      states.toArray();
+                      states.get(1, 1);
+                      started.set(true);
+                    }
+                  } catch (BertologyException e) {
+                    assertEquals(BertologyException.Kind.CLOSED, e.kind());
+                  }
+                });
+        reader.start();
+        while (!started.get()) {
+          Thread.onSpinWait();
+        }
+        run.close();
+        reader.join(10_000);
+        assertFalse(reader.isAlive());
+      }
+    }
+  }
+
+  @Test
+  void pruningWhileOthersRun() throws Exception {
+    try (Model model = load()) {
+      AtomicBoolean stop = new AtomicBoolean();
+      Callable<Void> task =
+          () -> {
+            while (!stop.get()) {
+              model.run(BATCH, Capture.LOGITS).close();
+            }
+            return null;
+          };
+      ExecutorService threads = Executors.newFixedThreadPool(2);
+      List<Future<Void>> results = List.of(threads.submit(task), threads.submit(task));
+      for (int i = 0; i < 50; i++) {
+        model.pruneHeads(Heads.parse("0:" + i % 4 + ";2:1"));
+        model.restoreHeads();
+      }
+      stop.set(true);
+      for (Future<Void> result : results) {
+        result.get(60, TimeUnit.SECONDS);
+      }
+      threads.shutdown();
+    }
+  }
+
+  /** Resident memory in kilobytes. */
+  private static long resident() throws IOException {
+    for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
+      if (line.startsWith("VmRSS:")) {
+        return Long.parseLong(line.replaceAll("\\D", ""));
+      }
+    }
+    throw new IOException("no VmRSS");
+  }
+
+  @Test
+  void tenThousandRunsLeaveMemoryFlat() throws Exception {
+    try (Model model = load()) {
+      Capture[] captures =
+          Capture.all().stream().filter(c -> c != Capture.TOKEN_LOGITS).toArray(Capture[]::new);
+      for (int i = 0; i < 2_000; i++) {
+        model.run(BATCH, captures).close();
+      }
+      System.gc();
+      long before = resident();
+      for (int i = 0; i < 10_000; i++) {
+        try (Activations run = model.run(BATCH, captures)) {
+          run.attention(1, 0).toArray();
+        }
+      }
+      System.gc();
+      long grown = resident() - before;
+      // The Java heap may grow a little; 10 000 leaked results would be over 500 000 kB.
+      assertTrue(grown < 24_000, "resident memory grew by " + grown + " kB");
+    }
+  }
+
+  @Test
+  void modelsOpenedAndClosedLeaveMemoryFlat() throws Exception {
+    for (int i = 0; i < 50; i++) {
+      load().close();
+    }
+    System.gc();
+    long before = resident();
+    for (int i = 0; i < 300; i++) {
+      try (Model model = load()) {
+        model.run(BATCH, Capture.HEAD_GRADIENTS).close();
+        model.pruneHeads(Heads.parse("0:1"));
+        model.restoreHeads();
+      }
+    }
+    System.gc();
+    long grown = resident() - before;
+    assertTrue(grown < 24_000, "resident memory grew by " + grown + " kB");
+  }
+
+  @Test
+  void forgottenResultsAreCollected() throws Exception {
+    try (Model model = load()) {
+      for (int i = 0; i < 500; i++) {
+        model.run(BATCH, Capture.ATTENTIONS, Capture.HIDDEN_STATES); // never closed
+        if (i % 100 == 0) {
+          System.gc();
+          Thread.sleep(20);
+        }
+      }
+      assertTrue(Float.isFinite(firstLogit(model)));
+    }
+  }
+
+  private static float firstLogit(Model model) {
+    try (Activations run = model.run(BATCH, Capture.LOGITS)) {
+      return run.logits().get(0, 0);
+    }
+  }
+}

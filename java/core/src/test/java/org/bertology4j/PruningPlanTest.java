@@ -1,0 +1,213 @@
+package org.bertology4j;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+
+class PruningPlanTest {
+  private static final HeadScores SCORES =
+      HeadScores.of(new double[][] {{1, 2, 3, 4}, {10, 20, 30, 40}, {5, 6, 7, 100}});
+
+  @Test
+  void lowestGoFirst() {
+    PruningPlan plan = SCORES.plan();
+    assertEquals("", plan.heads().toString());
+    assertEquals("0:0,1,2,3", plan.removeLowest(1.0 / 3).heads().toString());
+    assertEquals("0:0,1,2,3;2:0", plan.remove(5).heads().toString());
+    assertEquals("2:3", plan.reversed().remove(1).heads().toString());
+    assertEquals(12, plan.removeLowest(1).heads().size());
+    assertEquals(8, plan.removeLowest(0.7).heads().size());
+  }
+
+  @Test
+  void eachLayerKeepsItsFloor() {
+    assertEquals(
+        "0:0,1,2;2:0", SCORES.plan().removeLowest(1.0 / 3).keepAtLeast(1).heads().toString());
+    assertEquals(
+        "0:0,1;1:0,1;2:0,1", SCORES.plan().removeLowest(1).keepAtLeast(2).heads().toString());
+    assertEquals("", SCORES.plan().removeLowest(1).keepAtLeast(4).heads().toString());
+  }
+
+  @Test
+  void eachLayerGivesItsPart() {
+    assertEquals(
+        "0:0,1;1:0,1;2:0,1", SCORES.plan().removeLowestOfEachLayer(0.5).heads().toString());
+    assertEquals(
+        "0:0;1:0;2:0",
+        SCORES.plan().removeLowestOfEachLayer(0.75).keepAtLeast(3).heads().toString());
+  }
+
+  @Test
+  void explicitPlansAndMasks() {
+    Heads heads = Heads.parse("0:1,3;2:5");
+    assertEquals(heads, PruningPlan.of(heads).heads());
+    try (Model model = Model.load(Golden.folder("classification"))) {
+      HeadMask mask = SCORES.plan().remove(2).mask(model.config());
+      assertEquals(Heads.parse("0:0,1"), mask.masked());
+      assertThrows(BertologyException.class, () -> PruningPlan.of(heads).mask(model.config()));
+    }
+  }
+
+  @Test
+  void randomPlansAreReproducible() {
+    try (Model model = Model.load(Golden.folder("pruned"))) {
+      PruningPlan plan = PruningPlan.random(model, 7);
+      assertEquals(8, plan.order().size(), "only heads that are there");
+      assertEquals(plan.order(), PruningPlan.random(model, 7).order());
+      assertNotEquals(plan.order(), PruningPlan.random(model, 8).order());
+    }
+  }
+
+  @Test
+  void badPlansAreRefused() {
+    PruningPlan plan = SCORES.plan();
+    assertThrows(BertologyException.class, () -> plan.removeLowest(1.1));
+    assertThrows(BertologyException.class, () -> plan.removeLowest(-0.1));
+    assertThrows(BertologyException.class, () -> plan.removeLowest(Double.NaN));
+    assertThrows(BertologyException.class, () -> plan.remove(13));
+    assertThrows(BertologyException.class, () -> plan.keepAtLeast(-1));
+    assertThrows(BertologyException.class, () -> plan.removeLowestOfEachLayer(2));
+  }
+
+  @Test
+  void headsAsText() {
+    assertEquals("0:1,3;2:5", Heads.parse(" 2:5 ; 0:3, 1").toString());
+    assertTrue(Heads.parse("").isEmpty());
+    for (String bad :
+        List.of("0", "0:", "a:1", "0:1;0:1", "0:1,1", "-1:0", "0:-1", "0:1:2", "0:1.5")) {
+      assertThrows(BertologyException.class, () -> Heads.parse(bad), bad);
+    }
+    Heads heads = Heads.parse("0:1,3;2:5");
+    assertEquals(Heads.parse("0:1,2,3;2:5"), heads.plus(Heads.parse("0:2,3")));
+    assertEquals(Heads.parse("0:1"), heads.minus(Heads.parse("0:3;2:5;7:7")));
+  }
+
+  /** A model whose score falls as heads of large number go. */
+  private static Evaluation evaluate(HeadMask mask, double best) {
+    double[][] importance = new double[mask.layers()][mask.heads()];
+    double score = best;
+    for (int l = 0; l < mask.layers(); l++) {
+      for (int h = 0; h < mask.heads(); h++) {
+        boolean masked = mask.get(l, h) == 0;
+        importance[l][h] = masked ? Double.NaN : l * mask.heads() + h;
+        score -= masked ? 0.01 * (l * mask.heads() + h) : 0;
+      }
+    }
+    return new Evaluation(score, HeadScores.of(importance));
+  }
+
+  @Test
+  void maskingSearchStopsAtTheThreshold() {
+    List<MaskingSearch.Step> shown = new ArrayList<>();
+    MaskingSearch.Result result =
+        new MaskingSearch(0.89, 0.1)
+            .run(HeadMask.ones(2, 5), mask -> evaluate(mask, 1), shown::add);
+    // 0 + 1 + 2 + 3 + 4 hundredths may go, 5 more may not.
+    assertEquals(Heads.parse("0:0,1,2,3,4"), result.mask().masked());
+    assertEquals(0.9, result.score(), 1e-12);
+    assertEquals(1, result.originalScore());
+    assertEquals(6, shown.size());
+    assertEquals(
+        List.of(true, true, true, true, true, false),
+        shown.stream().map(MaskingSearch.Step::kept).toList());
+  }
+
+  @Test
+  void maskingSearchEndsForAConstantScore() {
+    for (double score : new double[] {1, 0, -0.5}) {
+      MaskingSearch.Result result =
+          new MaskingSearch(0.9, 0.3)
+              .run(
+                  HeadMask.ones(2, 5),
+                  mask -> new Evaluation(score, evaluate(mask, 1).importance()),
+                  step -> {});
+      // Three at a time of ten; the last head is never masked.
+      assertEquals(9, result.mask().masked().size(), "score " + score);
+    }
+  }
+
+  @Test
+  void maskingSearchAllowsForScoresBelowZero() {
+    MaskingSearch.Result result =
+        new MaskingSearch(0.5, 0.1)
+            .run(HeadMask.ones(2, 5), mask -> evaluate(mask, -0.1), step -> {});
+    // Half of 0.1 may go: 0 + 1 + 2 hundredths, then 3 more would be 6.
+    assertEquals(Heads.parse("0:0,1,2"), result.mask().masked());
+  }
+
+  @Test
+  void maskingSearchChecksItsNumbers() {
+    for (double threshold : new double[] {0, 1, -1, Double.NaN}) {
+      assertThrows(BertologyException.class, () -> new MaskingSearch(threshold, 0.1));
+    }
+    for (double amount : new double[] {0, 1.5, Double.NaN}) {
+      assertThrows(BertologyException.class, () -> new MaskingSearch(0.9, amount));
+    }
+  }
+
+  @Test
+  void schedulesRemoveGrowingFractions() {
+    for (boolean rerank : new boolean[] {false, true}) {
+      for (boolean inPlace : new boolean[] {false, true}) {
+        try (Model model = Model.load(Golden.folder("classification"))) {
+          PruningSchedule schedule = PruningSchedule.every(0.25);
+          if (rerank) {
+            schedule = schedule.rerank();
+          }
+          if (inPlace) {
+            schedule = schedule.inPlace();
+          }
+          Evaluation.Evaluator evaluator =
+              mask -> {
+                HeadMask gone = mask;
+                for (Heads.Head head : model.prunedHeads().list()) {
+                  gone = gone.with(head.layer(), head.head(), 0);
+                }
+                return evaluate(gone, 1);
+              };
+          List<PruningSchedule.Step> steps = schedule.run(model, evaluator, step -> {});
+          assertEquals(5, steps.size());
+          assertEquals(Heads.none(), steps.get(0).removed());
+          assertEquals(Heads.parse("0:0,1,2"), steps.get(1).removed());
+          assertEquals(Heads.parse("0:0,1,2,3;1:0,1"), steps.get(2).removed());
+          assertEquals(1 - 0.15, steps.get(2).score(), 1e-12);
+          assertEquals(12, steps.get(4).removed().size());
+          assertEquals(inPlace ? 12 : 0, model.prunedHeads().size());
+        }
+      }
+    }
+  }
+
+  @Test
+  void schedulesKeepAFloorAndRankAnew() {
+    try (Model model = Model.load(Golden.folder("classification"))) {
+      List<PruningSchedule.Step> steps =
+          PruningSchedule.of(0.5, 1).keepAtLeast(1).run(model, mask -> evaluate(mask, 1), s -> {});
+      assertEquals(Heads.parse("0:0,1,2;1:0,1,2"), steps.get(1).removed());
+      assertEquals(Heads.parse("0:0,1,2;1:0,1,2;2:0,1,2"), steps.get(2).removed());
+      // The ranking turns round once something is masked.
+      Evaluation.Evaluator turning =
+          mask -> {
+            Evaluation evaluation = evaluate(mask, 1);
+            double[][] scores = evaluation.importance().toArray();
+            for (double[] layer : scores) {
+              for (int h = 0; h < layer.length && !mask.isOnes(); h++) {
+                layer[h] = -layer[h];
+              }
+            }
+            return new Evaluation(evaluation.score(), HeadScores.of(scores));
+          };
+      steps = PruningSchedule.of(0.25, 0.5).rerank().run(model, turning, s -> {});
+      assertEquals(Heads.parse("0:0,1,2;2:1,2,3"), steps.get(2).removed());
+      steps = PruningSchedule.of(0.25, 0.5).run(model, turning, s -> {});
+      assertEquals(Heads.parse("0:0,1,2,3;1:0,1"), steps.get(2).removed());
+      assertThrows(BertologyException.class, () -> PruningSchedule.of(0.5, 0.5));
+      assertThrows(BertologyException.class, () -> PruningSchedule.of(1.5));
+    }
+  }
+}
