@@ -1,0 +1,216 @@
+package org.bertology4j.cli;
+
+import de.bwaldvogel.liblinear.Feature;
+import de.bwaldvogel.liblinear.FeatureNode;
+import de.bwaldvogel.liblinear.Linear;
+import de.bwaldvogel.liblinear.Parameter;
+import de.bwaldvogel.liblinear.Problem;
+import de.bwaldvogel.liblinear.SolverType;
+import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import org.bertology4j.Activations;
+import org.bertology4j.Batch;
+import org.bertology4j.BertologyException;
+import org.bertology4j.Capture;
+import org.bertology4j.HeadImportance;
+import org.bertology4j.HeadMask;
+import org.bertology4j.HeadScores;
+import org.bertology4j.Model;
+import org.bertology4j.ModelConfig;
+import org.bertology4j.PruningPlan;
+import org.bertology4j.PruningSchedule;
+import org.bertology4j.text.Batches;
+import org.bertology4j.text.Dataset;
+import org.bertology4j.text.Metric;
+import org.bertology4j.text.Tokenizer;
+import org.bertology4j.text.UciSentences;
+
+/**
+ * {@code bertology run} without arguments: the whole work on a model and data that come along. A
+ * linear classifier is trained on the frozen model's sentence vectors, the heads' importance is
+ * measured on the training sentences, and heads are then pruned in three orders while the test
+ * sentences are scored.
+ */
+final class EmbeddedRun {
+  private static final String MODEL = "bge-small-en-v1.5";
+  private static final double[] FRACTIONS = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8};
+  private static final int RANDOM_ORDERS = 10;
+  private static final int TOKENS_PER_BATCH = 4096;
+
+  private final ModelArguments arguments;
+  private final RunCommand.ImportanceOptions options;
+  private final Results results;
+  private final long seed;
+  private final PrintWriter out;
+
+  EmbeddedRun(
+      ModelArguments arguments,
+      RunCommand.ImportanceOptions options,
+      Results results,
+      long seed,
+      PrintWriter out) {
+    this.arguments = arguments;
+    this.options = options;
+    this.results = results;
+    this.seed = seed;
+    this.out = out;
+  }
+
+  /** The folder of the model that comes along. */
+  static Path modelFolder() {
+    Path folder =
+        ModelArguments.home()
+            .map(home -> home.resolve("models").resolve(MODEL))
+            .orElseThrow(
+                () ->
+                    BertologyException.invalid(
+                        "the model that comes along is found by the launcher bin/bertology; start"
+                            + " it, or name a model with --model_name_or_path"));
+    BertologyException.check(
+        Files.isDirectory(folder), "%s is missing from the distribution", folder);
+    return folder;
+  }
+
+  void run() {
+    UciSentences sentences = UciSentences.load();
+    Path folder = modelFolder();
+    try (Model model = Model.load(folder, arguments.options());
+        Tokenizer tokenizer = Tokenizer.load(folder)) {
+      out.println(model.device().description());
+      out.println("dtype: " + model.dtype());
+      out.println("model: " + MODEL + " (" + model.config() + ")");
+      out.println("data: " + sentences.train() + "; " + sentences.test());
+      out.println();
+      out.flush();
+      List<Batch> train = Batches.ofTokens(tokenizer, sentences.train(), TOKENS_PER_BATCH);
+      trainClassifier(model, train, sentences.train());
+
+      TaskPass onTrain = new TaskPass(model, sentences.train(), train);
+      HeadImportance.Accumulator accumulator = new HeadImportance.Accumulator(model);
+      if (options.kind() == HeadImportance.Kind.HF) {
+        accumulator.withHf(1);
+      }
+      long start = System.nanoTime();
+      HeadImportance importance =
+          onTrain.measure("importance", accumulator.withEntropies()).importance();
+      double seconds = (System.nanoTime() - start) * 1e-9;
+      HeadScores scores = importance.scores(options.kind());
+      scores = options.byLayer() ? scores.normalizedByLayer() : scores;
+      scores = options.globally() ? scores.normalizedGlobally() : scores;
+      Tables.print(out, "Head importance scores", scores);
+      Tables.printRanks(out, "Head ranks, 0 for the most important", scores);
+      out.printf(
+          Locale.ROOT,
+          "importance of %d heads from %d sentences in %.1f s%n%n",
+          scores.ascending().size(),
+          importance.examples(),
+          seconds);
+      out.flush();
+      Npy.write(results.file("head_importance.npy"), scores);
+      Npy.write(results.file("attn_entropy.npy"), importance.entropy());
+      results
+          .put("model", MODEL)
+          .put("data", "UCI sentiment labelled sentences")
+          .put("device", model.device().description().lines().toList())
+          .put("dtype", model.dtype().toString())
+          .put("importance", options.kind().name().toLowerCase(Locale.ROOT))
+          .put("importance_seconds", seconds)
+          .write();
+
+      List<Batch> test = Batches.ofTokens(tokenizer, sentences.test(), TOKENS_PER_BATCH);
+      prune(model, new TaskPass(model, sentences.test(), test), scores);
+    }
+    out.println("results and the chart (report.html) are in " + results.folder());
+    out.flush();
+  }
+
+  /** Logistic regression on the frozen sentence vectors becomes the model's classifier. */
+  private static void trainClassifier(Model model, List<Batch> batches, Dataset data) {
+    int width = model.config().hiddenSize();
+    // The vectors are what a classifier with this pooling sees.
+    model.setClassifier(
+        UciSentences.LABELS.names(),
+        ModelConfig.Pooling.CLS_NORMALIZED,
+        new float[2][width],
+        new float[2]);
+    Problem problem = new Problem();
+    problem.l = data.size();
+    problem.n = width + 1;
+    problem.bias = 1;
+    problem.x = new Feature[data.size()][width + 1];
+    problem.y = new double[data.size()];
+    int example = 0;
+    for (Batch batch : Progress.over("vectors", batches)) {
+      try (Activations run = model.run(batch, Capture.POOLER_OUTPUT)) {
+        for (int b = 0; b < batch.examples(); b++, example++) {
+          float[] vector = run.poolerOutput(b).toArray();
+          for (int i = 0; i < width; i++) {
+            problem.x[example][i] = new FeatureNode(i + 1, vector[i]);
+          }
+          problem.x[example][width] = new FeatureNode(width + 1, 1);
+          problem.y[example] = data.classOf(example);
+        }
+      }
+    }
+    // As scikit-learn's default: L2, C = 1, the bias not regularised.
+    Linear.disableDebugOutput();
+    Parameter parameter = new Parameter(SolverType.L2R_LR, 1, 1e-6);
+    parameter.setRegularizeBias(false);
+    de.bwaldvogel.liblinear.Model trained = Linear.train(problem, parameter);
+    double sign =
+        trained.getLabels()[0] == 1 ? 0.5 : -0.5; // the weights are those of its first label
+    double[] weights = trained.getFeatureWeights();
+    float[][] weight = new float[2][width];
+    float[] bias = new float[2];
+    for (int i = 0; i < width; i++) {
+      weight[1][i] = (float) (sign * weights[i]);
+      weight[0][i] = -weight[1][i];
+    }
+    bias[1] = (float) (sign * weights[width]);
+    bias[0] = -bias[1];
+    model.setClassifier(
+        UciSentences.LABELS.names(), ModelConfig.Pooling.CLS_NORMALIZED, weight, bias);
+  }
+
+  private void prune(Model model, TaskPass onTest, HeadScores scores) {
+    PruningCurves curves = new PruningCurves(FRACTIONS);
+    curves.add("least important first", List.of(follow(model, onTest, scores.plan())));
+    List<List<PruningSchedule.Step>> random = new ArrayList<>();
+    for (int i = 0; i < RANDOM_ORDERS; i++) {
+      random.add(follow(model, onTest, PruningPlan.random(model, seed + i)));
+    }
+    curves.add("random, mean of " + RANDOM_ORDERS, random);
+    curves.add("most important first", List.of(follow(model, onTest, scores.plan().reversed())));
+    curves.print(out, "Accuracy on the test sentences without a part of the heads");
+    Map<String, Object> byOrder = new LinkedHashMap<>();
+    curves.curves().forEach(curve -> byOrder.put(curve.name(), curve.means()));
+    results.put("fractions", curves.fractions()).put("accuracy", byOrder).write();
+    CurveReport.write(
+        results.file("report.html"),
+        "Pruning the attention heads of " + MODEL,
+        "600 test sentences of the UCI Sentiment Labelled Sentences; classifier: logistic"
+            + " regression on frozen sentence vectors, not retrained after pruning",
+        "accuracy",
+        curves,
+        scores);
+  }
+
+  private static List<PruningSchedule.Step> follow(Model model, TaskPass onTest, PruningPlan plan) {
+    List<PruningSchedule.Step> steps =
+        PruningSchedule.of(FRACTIONS)
+            .inPlace()
+            .follow(model, plan, mask -> score(onTest, mask), step -> {});
+    model.restoreHeads();
+    return steps;
+  }
+
+  private static double score(TaskPass onTest, HeadMask mask) {
+    return onTest.predict("pruning", mask).score(Metric.ACC);
+  }
+}

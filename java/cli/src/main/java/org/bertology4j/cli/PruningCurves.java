@@ -1,0 +1,71 @@
+package org.bertology4j.cli;
+
+import java.io.PrintWriter;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.stream.IntStream;
+import org.bertology4j.PruningSchedule;
+
+/** Scores by fraction of heads removed, for several orders of removal. */
+final class PruningCurves {
+  private final List<Double> fractions;
+  private final List<Curve> curves = new ArrayList<>();
+
+  /**
+   * The scores of one order.
+   *
+   * @param means the score at each fraction, the mean where the order was drawn several times
+   * @param least the least of them
+   * @param greatest the greatest of them
+   */
+  record Curve(String name, List<Double> means, List<Double> least, List<Double> greatest) {}
+
+  /** Curves over 0 and these fractions. */
+  PruningCurves(double... fractions) {
+    List<Double> all = new ArrayList<>(List.of(0.0));
+    for (double fraction : fractions) {
+      all.add(fraction);
+    }
+    this.fractions = List.copyOf(all);
+  }
+
+  /** Adds an order, run once or several times. */
+  void add(String name, List<List<PruningSchedule.Step>> runs) {
+    List<Double> means = new ArrayList<>();
+    List<Double> least = new ArrayList<>();
+    List<Double> greatest = new ArrayList<>();
+    for (int i = 0; i < fractions.size(); i++) {
+      int place = i;
+      double[] scores = runs.stream().mapToDouble(run -> run.get(place).score()).toArray();
+      means.add(java.util.Arrays.stream(scores).average().orElseThrow());
+      least.add(java.util.Arrays.stream(scores).min().orElseThrow());
+      greatest.add(java.util.Arrays.stream(scores).max().orElseThrow());
+    }
+    curves.add(new Curve(name, means, least, greatest));
+  }
+
+  List<Double> fractions() {
+    return fractions;
+  }
+
+  List<Curve> curves() {
+    return List.copyOf(curves);
+  }
+
+  void print(PrintWriter out, String title) {
+    int width = curves.stream().mapToInt(curve -> curve.name().length()).max().orElse(0);
+    out.println(title);
+    StringBuilder line = new StringBuilder(" ".repeat(width));
+    fractions.forEach(
+        fraction -> line.append(String.format(Locale.ROOT, "%7.0f %%", 100 * fraction)));
+    out.println(line);
+    for (Curve curve : curves) {
+      out.print(curve.name() + " ".repeat(width - curve.name().length()));
+      IntStream.range(0, fractions.size())
+          .forEach(i -> out.print(String.format(Locale.ROOT, "%9.3f", curve.means().get(i))));
+      out.println();
+    }
+    out.println();
+  }
+}
