@@ -6,8 +6,9 @@
 
 namespace bertology {
 
-/// std::shared_mutex lets new sharers in before one who waits to have it alone, so that a busy model could never be
-/// changed. Here both wait at the same gate. For std::shared_lock and std::unique_lock.
+/// std::shared_mutex lets new sharers in before one who waits to have it alone, so that a busy
+/// model could never be changed. Here both wait at the same gate. For std::shared_lock and
+/// std::unique_lock.
 class FairSharedMutex {
  public:
   void lock() {
