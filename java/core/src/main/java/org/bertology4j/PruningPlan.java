@@ -1,12 +1,13 @@
 package org.bertology4j;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
 import java.util.stream.Collectors;
+import org.bertology4j.internal.TorchRandom;
 
 /**
  * Which heads to remove: an order of heads, how many of them go, and how many each layer keeps.
@@ -41,7 +42,8 @@ public final class PruningPlan {
 
   /**
    * A plan over the heads that a model has now, in random order: the control that every ranking has
-   * to beat.
+   * to beat. The order is {@code torch.randperm(n, generator=torch.Generator().manual_seed(seed))}
+   * of the n heads, layer by layer, so that a Python script can draw the same.
    */
   public static PruningPlan random(Model model, long seed) {
     List<Heads.Head> heads = new ArrayList<>();
@@ -50,8 +52,8 @@ public final class PruningPlan {
         heads.add(new Heads.Head(l, head));
       }
     }
-    Collections.shuffle(heads, new Random(seed));
-    return inOrder(heads);
+    int[] order = new TorchRandom(seed).permutation(heads.size());
+    return inOrder(Arrays.stream(order).mapToObj(heads::get).toList());
   }
 
   /** The same heads in the opposite order: the most important go first. */
