@@ -108,7 +108,7 @@ final class RunCommand implements Callable<Integer> {
 
   @Option(
       names = "--seed",
-      defaultValue = "42",
+      defaultValue = "1",
       description = "of random orders of heads (default: ${DEFAULT-VALUE})")
   private long seed;
 
