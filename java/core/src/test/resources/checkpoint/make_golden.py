@@ -1,6 +1,6 @@
 """Makes the golden files of this folder, all but those of TensorFlow: tiny BERTs of random weights.
 
-    python make_golden.py && python make_golden_tensorflow.py
+    python make_golden.py && python make_golden_tensorflow.py && python make_golden_outputs.py
 
 Needs torch 2.13, transformers 4.57, safetensors, onnx and onnxscript.
 """

@@ -49,20 +49,42 @@ CASES = {
         config(hidden_size=20, num_attention_heads=2, num_hidden_layers=2, hidden_act="relu", layer_norm_eps=1e-5),
         None,
     ),
+    "untied_masked_lm": (
+        BertForMaskedLM,
+        config(vocab_size=37, hidden_size=24, num_hidden_layers=2, intermediate_size=30, tie_word_embeddings=False),
+        "random",
+    ),
     "pruned": (BertForSequenceClassification, config(pruned_heads={0: [1], 2: [0, 2, 3]}), None),
+    "pruned_regression": (
+        BertForSequenceClassification,
+        config(hidden_size=28, num_hidden_layers=2, num_labels=1, pruned_heads={0: [0, 2], 1: [1]}),
+        None,
+    ),
+    "narrow": (
+        BertForSequenceClassification,
+        config(vocab_size=7, hidden_size=5, num_attention_heads=5, num_hidden_layers=1, intermediate_size=3, num_labels=2),
+        "random",
+    ),
+    "long": (
+        BertForSequenceClassification,
+        config(hidden_size=64, num_attention_heads=2, num_hidden_layers=2, max_position_embeddings=70, initializer_range=0.15, num_labels=2),
+        "random",
+    ),
     "encoder": (BertModel, config(hidden_size=48, num_attention_heads=12, num_hidden_layers=1, type_vocab_size=3), None),
 }
 LENGTHS = [7, 1, 24, 2, 13]
+LONG_LENGTHS = [67, 3, 33]
 
 
 class Batch:
-    def __init__(self, cfg, rng):
-        self.ids = [rng.integers(0, cfg.vocab_size, n) for n in LENGTHS]
-        self.types = [rng.integers(0, cfg.type_vocab_size, n) for n in LENGTHS]
-        self.labels = rng.integers(0, max(1, cfg.num_labels), len(LENGTHS))
-        self.targets = rng.standard_normal(len(LENGTHS)).astype(np.float32)
+    def __init__(self, cfg, rng, lengths):
+        self.lengths = lengths
+        self.ids = [rng.integers(0, cfg.vocab_size, n) for n in lengths]
+        self.types = [rng.integers(0, cfg.type_vocab_size, n) for n in lengths]
+        self.labels = rng.integers(0, max(1, cfg.num_labels), len(lengths))
+        self.targets = rng.standard_normal(len(lengths)).astype(np.float32)
         self.token_labels = []
-        for n in LENGTHS:
+        for n in lengths:
             labels = np.where(rng.random(n) < 0.4, rng.integers(0, cfg.vocab_size, n), IGNORED)
             labels[n // 2] = rng.integers(0, cfg.vocab_size)
             self.token_labels.append(labels)
@@ -160,11 +182,12 @@ def run_bertology(model, batch, batch_size):
     mask = torch.ones(cfg.num_hidden_layers, cfg.num_attention_heads, dtype=torch.float64, requires_grad=True)
     importance = torch.zeros_like(mask)
     tokens = 0
-    for first in range(0, len(LENGTHS), batch_size):
-        some = range(first, min(len(LENGTHS), first + batch_size))
-        longest = max(LENGTHS)
+    count = len(batch.lengths)
+    for first in range(0, count, batch_size):
+        some = range(first, min(count, first + batch_size))
+        longest = max(batch.lengths)
         pad = lambda rows, value: torch.tensor(np.stack([np.pad(rows[b], (0, longest - len(rows[b])), constant_values=value) for b in some]))
-        attention_mask = pad([np.ones(n, np.int64) for n in LENGTHS], 0)
+        attention_mask = pad([np.ones(n, np.int64) for n in batch.lengths], 0)
         if isinstance(model, BertForMaskedLM):
             labels = pad(batch.token_labels, IGNORED)
         elif cfg.num_labels == 1:
@@ -176,6 +199,35 @@ def run_bertology(model, batch, batch_size):
         importance += mask.grad.abs().detach()
         tokens += attention_mask.sum().item()
     return (importance / tokens).detach().numpy()
+
+
+def expected(model, batch, mask):
+    """What the model computes with the batch, the batch itself, and the errors of float32."""
+    tensors = {}
+    errors = {}
+    # A pruned model takes no mask: its layers have different numbers of heads.
+    given = None if model.config.pruned_heads or isinstance(model, BertModel) else mask
+    for b in range(len(batch.lengths)):
+        single = run_example(model.float(), batch, b, given, torch.float32)
+        exact = run_example(model.double(), batch, b, given, torch.float64)
+        for capture, value in exact.items():
+            tensors[f"{capture}.{b}"] = value
+            group = capture.split(".")[0]
+            errors[group] = max(errors.get(group, 0.0), float(np.abs(single[capture] - value).max(initial=0)))
+        tensors[f"input_ids.{b}"] = batch.ids[b]
+        tensors[f"token_type_ids.{b}"] = batch.types[b]
+        tensors[f"token_labels.{b}"] = batch.token_labels[b]
+    tensors["head_mask"] = mask
+    tensors["labels"] = batch.labels
+    tensors["targets"] = batch.targets
+    for group, error in errors.items():
+        tensors[f"error.{group}"] = np.array([error])
+    return tensors
+
+
+def save(tensors, folder):
+    contiguous = {key: np.ascontiguousarray(value).reshape(np.shape(value)) for key, value in tensors.items()}
+    save_file(contiguous, os.path.join(folder, "expected.safetensors"))
 
 
 def make(name, kind, cfg, mask_kind):
@@ -192,35 +244,17 @@ def make(name, kind, cfg, mask_kind):
     model.save_pretrained(folder)
     model = kind.from_pretrained(folder, attn_implementation="eager").eval()
     cfg = model.config
-    batch = Batch(cfg, rng)
+    batch = Batch(cfg, rng, LONG_LENGTHS if name == "long" else LENGTHS)
     mask = np.ones((cfg.num_hidden_layers, cfg.num_attention_heads))
     if mask_kind == "random":
         mask = rng.random(mask.shape).astype(np.float32).astype(np.float64)
         mask[0, 0] = 0
         mask[-1, :-1] = 0
-    tensors = {"head_mask": mask}
-    errors = {}
-    for b in range(len(LENGTHS)):
-        # A pruned model takes no mask: its layers have different numbers of heads.
-        given = None if cfg.pruned_heads or kind is BertModel else mask
-        single = run_example(model.float(), batch, b, given, torch.float32)
-        exact = run_example(model.double(), batch, b, given, torch.float64)
-        for capture, value in exact.items():
-            tensors[f"{capture}.{b}"] = value
-            group = capture.split(".")[0]
-            errors[group] = max(errors.get(group, 0.0), float(np.abs(single[capture] - value).max(initial=0)))
-        tensors[f"input_ids.{b}"] = batch.ids[b]
-        tensors[f"token_type_ids.{b}"] = batch.types[b]
-        tensors[f"token_labels.{b}"] = batch.token_labels[b]
-    tensors["labels"] = batch.labels
-    tensors["targets"] = batch.targets
-    for group, error in errors.items():
-        tensors[f"error.{group}"] = np.array([error])
+    tensors = expected(model, batch, mask)
     if kind is not BertModel and not cfg.pruned_heads and mask_kind is None:
         for batch_size in (1, 2, 5):
             tensors[f"run_bertology.{batch_size}"] = run_bertology(model.double(), batch, batch_size)
-    contiguous = {key: np.ascontiguousarray(value).reshape(np.shape(value)) for key, value in tensors.items()}
-    save_file(contiguous, os.path.join(folder, "expected.safetensors"))
+    save(tensors, folder)
 
 
 if __name__ == "__main__":

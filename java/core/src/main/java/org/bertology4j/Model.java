@@ -213,9 +213,7 @@ public final class Model implements AutoCloseable {
   }
 
   private boolean has(String name) {
-    synchronized (replaced) {
-      return replaced.containsKey(name) || checkpoint.tensors().containsKey(name);
-    }
+    return resource.use(() -> replaced.containsKey(name) || checkpoint.tensors().containsKey(name));
   }
 
   // ------------------------------------------------------------------------------------ runs
@@ -330,7 +328,7 @@ public final class Model implements AutoCloseable {
 
   /** Makes this the mask of runs to come. Pruned heads must have the value 1 in it. */
   public void maskHeads(HeadMask mask) {
-    resource.use(
+    resource.useAlone(
         () -> {
           BertologyException.check(
               mask.layers() == config.numHiddenLayers()
@@ -364,14 +362,12 @@ public final class Model implements AutoCloseable {
    * heads that went.
    */
   public void pruneHeads(Heads heads) {
-    resource.use(
+    resource.useAlone(
         () -> {
-          synchronized (replaced) {
-            prune(heads);
-            config = config.withPrunedHeads(prunedHeads().plus(heads));
-            headMask = headMask.unmasking(heads);
-            return null;
-          }
+          prune(heads);
+          config = config.withPrunedHeads(prunedHeads().plus(heads));
+          headMask = headMask.unmasking(heads);
+          return null;
         });
   }
 
@@ -392,7 +388,11 @@ public final class Model implements AutoCloseable {
 
   /** Brings all heads back that were pruned since the model was loaded. */
   public void restoreHeads() {
-    restoreHeads(prunedHeads().minus(checkpoint.config().prunedHeads()));
+    resource.useAlone(
+        () -> {
+          restore(prunedHeads().minus(checkpoint.config().prunedHeads()));
+          return null;
+        });
   }
 
   /**
@@ -400,13 +400,10 @@ public final class Model implements AutoCloseable {
    * not in the checkpoint, nothing is changed.
    */
   public void restoreHeads(Heads heads) {
-    resource.use(
+    resource.useAlone(
         () -> {
-          synchronized (replaced) {
-            restore(heads);
-            config = config.withPrunedHeads(prunedHeads().minus(heads));
-            return null;
-          }
+          restore(heads);
+          return null;
         });
   }
 
@@ -425,6 +422,7 @@ public final class Model implements AutoCloseable {
     Native.check(
         bertology.bertology_model_restore_heads(
             handle, heads.size(), pairs[0], pairs[1], layers.length, layers, staging.tensors()));
+    config = config.withPrunedHeads(prunedHeads().minus(heads));
   }
 
   // ------------------------------------------------------------------------------------ classifier
@@ -456,30 +454,42 @@ public final class Model implements AutoCloseable {
           width);
       System.arraycopy(weight[i], 0, values, i * width, width);
     }
-    resource.use(
+    checkFinite("weight", values);
+    checkFinite("bias", bias);
+    resource.useAlone(
         () -> {
-          synchronized (replaced) {
-            Native.check(
-                bertology.bertology_model_set_classifier_shape(
-                    handle, labels.size(), code(pooling)));
-            TensorStaging staging = new TensorStaging(1);
-            staging.set(0, values, labels.size(), width);
-            Native.check(
-                bertology.bertology_model_set_parameter(
-                    handle, "classifier.weight", staging.tensors()));
-            staging.set(0, bias, labels.size());
-            Native.check(
-                bertology.bertology_model_set_parameter(
-                    handle, "classifier.bias", staging.tensors()));
-            replaced.put(
-                "classifier.weight",
-                new ReplacedTensor(List.of((long) labels.size(), (long) width), values));
-            replaced.put(
-                "classifier.bias", new ReplacedTensor(List.of((long) labels.size()), bias.clone()));
-            config = config.withClassifier(labels, pooling);
-            return null;
-          }
+          ModelConfig changed = config.withClassifier(labels, pooling);
+          Native.check(
+              bertology.bertology_model_set_classifier_shape(handle, labels.size(), code(pooling)));
+          TensorStaging staging = new TensorStaging(1);
+          staging.set(0, values, labels.size(), width);
+          Native.check(
+              bertology.bertology_model_set_parameter(
+                  handle, "classifier.weight", staging.tensors()));
+          staging.set(0, bias, labels.size());
+          Native.check(
+              bertology.bertology_model_set_parameter(
+                  handle, "classifier.bias", staging.tensors()));
+          replaced.put(
+              "classifier.weight",
+              new ReplacedTensor(List.of((long) labels.size(), (long) width), values));
+          replaced.put(
+              "classifier.bias", new ReplacedTensor(List.of((long) labels.size()), bias.clone()));
+          config = changed;
+          return null;
         });
+  }
+
+  /** Checked before anything changes: the core would find it when the old classifier is gone. */
+  private static void checkFinite(String what, float[] values) {
+    for (int i = 0; i < values.length; i++) {
+      BertologyException.check(
+          Float.isFinite(values[i]),
+          "classifier: %s %d is %s, expected a finite number",
+          what,
+          i,
+          values[i]);
+    }
   }
 
   // ------------------------------------------------------------------------------------ saving
@@ -506,10 +516,8 @@ public final class Model implements AutoCloseable {
   public void save(Path folder, SaveFormat format) {
     resource.use(
         () -> {
-          synchronized (replaced) {
-            ModelWriter.write(folder, format, config, checkpoint, new TreeMap<>(replaced));
-            return null;
-          }
+          ModelWriter.write(folder, format, config, checkpoint, new TreeMap<>(replaced));
+          return null;
         });
   }
 

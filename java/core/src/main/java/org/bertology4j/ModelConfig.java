@@ -381,6 +381,7 @@ public final class ModelConfig {
     changed.add("id2label", labelOf);
     changed.add("label2id", idOf);
     changed.remove("num_labels");
+    changed.remove("problem_type"); // that of the classifier that was there before
     if (kind == Pooling.POOLER) {
       changed.remove(POOLING);
     } else {

@@ -7,18 +7,21 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.WritableByteChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.stream.IntStream;
 import org.bertology4j.checkpoint.AtomicFiles;
 import org.bertology4j.checkpoint.Checkpoint;
 import org.bertology4j.checkpoint.SafetensorsType;
 import org.bertology4j.checkpoint.SafetensorsWriter;
+import org.bertology4j.checkpoint.StagedFiles;
 import org.bertology4j.checkpoint.StoredTensor;
 import org.bertology4j.internal.ParameterMap;
 
@@ -35,15 +38,20 @@ final class ModelWriter {
           "added_tokens.json",
           "vocab.txt");
 
+  private static final String ARCHITECTURES = "architectures";
+  private static final JsonArray BARE = list("BertModel");
+
   private final Model.SaveFormat format;
   private final ModelConfig config;
   private final Checkpoint checkpoint;
+  private final JsonObject configJson;
   private final Map<String, ParameterMap.Entry> parameters = new HashMap<>();
 
   private ModelWriter(Model.SaveFormat format, ModelConfig config, Checkpoint checkpoint) {
     this.format = format;
     this.config = config;
     this.checkpoint = checkpoint;
+    this.configJson = makeConfigJson();
     ParameterMap.of(config).forEach(entry -> parameters.put(entry.huggingFace(), entry));
   }
 
@@ -53,33 +61,72 @@ final class ModelWriter {
       ModelConfig config,
       Checkpoint checkpoint,
       SortedMap<String, Model.ReplacedTensor> replaced) {
-    try {
-      Files.createDirectories(folder);
-    } catch (IOException e) {
-      throw BertologyException.io(
-          e, "%s: the folder could not be made: %s", folder, e.getMessage());
-    }
     ModelWriter writer = new ModelWriter(format, config, checkpoint);
+    List<Path> made = new ArrayList<>();
+    try (StagedFiles files = new StagedFiles()) {
+      makeFolders(folder.toAbsolutePath(), made);
+      writer.stage(files, folder, replaced);
+      files.commit();
+      made.clear();
+    } finally {
+      // Of what failed, no folders stay either, unless somebody else has put something there.
+      made.forEach(ModelWriter::deleteIfEmpty);
+    }
+  }
+
+  private void stage(
+      StagedFiles files, Path folder, SortedMap<String, Model.ReplacedTensor> replaced) {
     List<SafetensorsWriter.Entry> entries = new ArrayList<>();
     for (StoredTensor tensor : checkpoint.tensors().values()) {
       if (!replaced.containsKey(tensor.name())) {
-        entries.add(writer.stored(tensor));
+        entries.add(stored(tensor));
       }
     }
-    replaced.forEach((name, tensor) -> entries.add(writer.replacement(name, tensor)));
+    replaced.forEach((name, tensor) -> entries.add(replacement(name, tensor)));
     // The configuration last: whoever finds it finds all that belongs to it.
-    writer.copyTokenizer(folder);
-    SafetensorsWriter.write(
-        folder.resolve("model.safetensors"), SafetensorsWriter.HUGGING_FACE_METADATA, entries);
-    AtomicFiles.writeString(folder.resolve("config.json"), writer.configJson());
+    copyTokenizer(files, folder);
+    SafetensorsWriter.stage(
+        files,
+        folder.resolve("model.safetensors"),
+        SafetensorsWriter.HUGGING_FACE_METADATA,
+        entries);
+    files.write(folder.resolve("config.json"), configBytes());
+  }
+
+  /** Makes a folder and those around it; {@code made} gets the ones that were not there. */
+  private static void makeFolders(Path folder, List<Path> made) {
+    if (Files.isDirectory(folder)) {
+      return;
+    }
+    Optional.ofNullable(folder.getParent()).ifPresent(parent -> makeFolders(parent, made));
+    try {
+      Files.createDirectory(folder);
+      made.add(0, folder);
+    } catch (IOException e) {
+      if (!Files.isDirectory(folder)) { // unless somebody else was faster
+        throw BertologyException.io(e, "%s: the folder could not be made: %s", folder, e);
+      }
+    }
+  }
+
+  private static void deleteIfEmpty(Path folder) {
+    try {
+      Files.deleteIfExists(folder);
+    } catch (IOException e) {
+      // It has files of others, or belongs to them.
+    }
   }
 
   // ------------------------------------------------------------------------------------ tensors
 
-  /** Hugging Face's name of a parameter: with the model's prefix, where a task's model has one. */
+  /**
+   * Hugging Face's name of a parameter: those of the encoder have its prefix in every model but the
+   * bare one, whatever task the other one is for.
+   */
   private String fullName(String name) {
-    boolean head = name.startsWith("cls.") || name.startsWith("classifier.");
-    return config.task() == ModelConfig.Task.ENCODER || head ? name : "bert." + name;
+    boolean ofEncoder =
+        name.startsWith("embeddings.") || name.startsWith("encoder.") || name.startsWith("pooler.");
+    return ofEncoder && !configJson.get(ARCHITECTURES).equals(BARE) ? "bert." + name : name;
   }
 
   private SafetensorsWriter.Entry replacement(String name, Model.ReplacedTensor tensor) {
@@ -194,21 +241,19 @@ final class ModelWriter {
     writeAll(to.flip(), channel);
   }
 
-  // ------------------------------------------------------------------------------------ other
-  // files
+  // ------------------------------------------------------------------------------------ the rest
 
-  private String configJson() {
+  private JsonObject makeConfigJson() {
     JsonObject json = config.toJson();
     json.addProperty("model_type", config.architecture().modelType());
-    if (!json.has("architectures")) {
-      JsonArray architectures = new JsonArray();
-      architectures.add(
+    if (!json.has(ARCHITECTURES) || !json.get(ARCHITECTURES).isJsonArray()) {
+      json.add(
+          ARCHITECTURES,
           switch (config.task()) {
-            case ENCODER -> "BertModel";
-            case SEQUENCE_CLASSIFICATION -> "BertForSequenceClassification";
-            case MASKED_LM -> "BertForMaskedLM";
+            case ENCODER -> BARE;
+            case SEQUENCE_CLASSIFICATION -> list("BertForSequenceClassification");
+            case MASKED_LM -> list("BertForMaskedLM");
           });
-      json.add("architectures", architectures);
     }
     if (!json.has("layer_norm_eps")) {
       json.addProperty("layer_norm_eps", config.layerNormEps());
@@ -216,18 +261,32 @@ final class ModelWriter {
     if (format == Model.SaveFormat.FULL_SHAPE || config.prunedHeads().isEmpty()) {
       json.remove("pruned_heads");
     }
-    return new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().create().toJson(json) + "\n";
+    return json;
   }
 
-  private void copyTokenizer(Path folder) {
-    Path source = checkpoint.source();
-    Path from = Files.isDirectory(source) ? source : source.toAbsolutePath().getParent();
+  private static JsonArray list(String name) {
+    JsonArray list = new JsonArray();
+    list.add(name);
+    return list;
+  }
+
+  private byte[] configBytes() {
+    String text =
+        new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().create().toJson(configJson);
+    return (text + "\n").getBytes(StandardCharsets.UTF_8);
+  }
+
+  private void copyTokenizer(StagedFiles files, Path folder) {
+    checkpoint.folder().ifPresent(from -> copyTokenizer(files, from, folder));
+  }
+
+  private static void copyTokenizer(StagedFiles files, Path from, Path folder) {
     for (String name : TOKENIZER_FILES) {
       for (Path candidate : List.of(from.resolve(name), from.resolve("assets").resolve(name))) {
         Path target = folder.resolve(name);
         if (Files.isRegularFile(candidate) && !sameFile(candidate, target)) {
           try {
-            AtomicFiles.write(target, Files.readAllBytes(candidate));
+            files.write(target, Files.readAllBytes(candidate));
           } catch (IOException e) {
             throw BertologyException.io(e, "%s: could not be read: %s", candidate, e.getMessage());
           }

@@ -5,28 +5,55 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Objects;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.bertology4j.checkpoint.SafetensorsFile;
 
-/** A tiny model and what transformers computes with it; made by resources/golden/make_golden.py. */
+/**
+ * A tiny model and what transformers computes with it; made by resources/golden/make_golden.py, and
+ * for the folders of resources/checkpoint by make_golden_outputs.py there.
+ */
 final class Golden implements AutoCloseable {
   static final String[] ALL = {
-    "classification", "masked", "regression", "masked_lm", "pruned", "encoder"
+    "classification",
+    "masked",
+    "regression",
+    "masked_lm",
+    "untied_masked_lm",
+    "pruned",
+    "pruned_regression",
+    "narrow",
+    "long",
+    "encoder"
   };
 
   final Path folder;
   private final SafetensorsFile expected;
 
   Golden(String name) {
-    folder = folder(name);
-    expected = SafetensorsFile.open(folder.resolve("expected.safetensors"));
+    this(folder(name));
   }
 
+  Golden(Path folder) {
+    this.folder = folder;
+    this.expected = SafetensorsFile.open(folder.resolve("expected.safetensors"));
+  }
+
+  /** A folder of make_golden.py. */
   static Path folder(String name) {
+    return resource("/golden/" + name);
+  }
+
+  /** A folder or file of the checkpoints in all formats. */
+  static Path checkpoint(String name) {
+    return resource("/checkpoint/" + name);
+  }
+
+  private static Path resource(String name) {
     try {
-      return Path.of(
-          Objects.requireNonNull(Golden.class.getResource("/golden/" + name), name).toURI());
+      return Path.of(Objects.requireNonNull(Golden.class.getResource(name), name).toURI());
     } catch (URISyntaxException e) {
       throw new IllegalStateException(e);
     }
@@ -65,9 +92,45 @@ final class Golden implements AutoCloseable {
     return expected.tensor(name).shape().stream().mapToInt(Long::intValue).toArray();
   }
 
+  /** Names of an example's tensors of a capture: one a layer, or one. */
+  List<String> names(Capture capture, int example) {
+    String end = "." + example;
+    return capture.isLayered()
+        ? IntStream.iterate(0, l -> has(capture + "." + l + end), l -> l + 1)
+            .mapToObj(l -> capture + "." + l + end)
+            .toList()
+        : Stream.of(capture + end).filter(this::has).toList();
+  }
+
+  /** All captures that it has numbers for. */
+  Capture[] captures() {
+    return Capture.all().stream()
+        .filter(capture -> !names(capture, 0).isEmpty())
+        .toArray(Capture[]::new);
+  }
+
+  /** The largest magnitude in a capture, of all layers and examples. */
+  double largest(Capture capture) {
+    return IntStream.range(0, examples())
+        .boxed()
+        .flatMap(b -> names(capture, b).stream())
+        .mapToDouble(name -> largest(doubles(name)))
+        .max()
+        .orElseThrow();
+  }
+
+  static double largest(double[] values) {
+    return Arrays.stream(values).map(Math::abs).max().orElse(0);
+  }
+
   /** The reference's own float32 error for a capture. */
   double referenceError(String capture) {
     return doubles("error." + capture)[0];
+  }
+
+  /** Whether its losses are squared errors. */
+  boolean isRegression() {
+    return has("logits.0") && shape("logits.0")[0] == 1;
   }
 
   int examples() {

@@ -2,14 +2,15 @@ package org.bertology4j;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 
-import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
+import java.util.Random;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Every capture against transformers 4.57.6 in float64, example by example. */
 class GoldenTest {
@@ -17,58 +18,9 @@ class GoldenTest {
     return Golden.ALL;
   }
 
-  /** All captures that the golden file has numbers for. */
-  private static Capture[] captures(Golden golden) {
-    List<Capture> captures = new ArrayList<>();
-    for (Capture capture : Capture.all()) {
-      if (golden.has(capture + ".0") || golden.has(capture + ".0.0")) {
-        captures.add(capture);
-      }
-    }
-    return captures.toArray(new Capture[0]);
-  }
-
-  private static List<String> names(Golden golden, Capture capture, int example) {
-    List<String> names = new ArrayList<>();
-    if (!capture.isLayered()) {
-      return List.of(capture + "." + example);
-    }
-    for (int l = 0; golden.has(capture + "." + l + "." + example); l++) {
-      names.add(capture + "." + l + "." + example);
-    }
-    return names;
-  }
-
-  /**
-   * States: 2e-6, or twice the reference's own float32 error where that is more. Gradients: 1e-5 of
-   * the largest, or the same.
-   */
-  private static double bound(Golden golden, Capture capture, double[] expected) {
-    double reference = 2 * golden.referenceError(capture.toString());
-    double largest = Arrays.stream(expected).map(Math::abs).max().orElse(0);
-    return Math.max(reference, capture.isGradient() ? 1e-5 * largest : 2e-6);
-  }
-
-  private static void compare(Golden golden, Activations run, int inBatch, int inGolden) {
-    for (Capture capture : captures(golden)) {
-      List<String> names = names(golden, capture, inGolden);
-      assertTrue(!names.isEmpty(), capture.toString());
-      for (int l = 0; l < names.size(); l++) {
-        FloatTensor tensor = run.get(capture, l, inBatch);
-        assertArrayEquals(
-            Arrays.stream(golden.shape(names.get(l))).asLongStream().toArray(), tensor.shape());
-        double[] expected = golden.doubles(names.get(l));
-        float[] actual = tensor.toArray();
-        double bound = bound(golden, capture, expected);
-        for (int i = 0; i < expected.length; i++) {
-          assertEquals(expected[i], actual[i], bound, names.get(l) + " element " + i);
-        }
-      }
-    }
-  }
-
-  private static RunOptions options(Golden golden, Model model) {
-    RunOptions options = RunOptions.capturing(captures(golden)).maskedGradients();
+  /** Captures with the mask that the golden numbers are for. */
+  private static RunOptions options(Golden golden, Model model, Capture... captures) {
+    RunOptions options = RunOptions.capturing(captures).maskedGradients();
     return model.prunedHeads().isEmpty() ? options.headMask(golden.mask(model.config())) : options;
   }
 
@@ -78,9 +30,9 @@ class GoldenTest {
     try (Golden golden = new Golden(name);
         Model model = Model.load(golden.folder)) {
       Batch batch = golden.batch(model.config());
-      try (Activations run = model.run(batch, options(golden, model))) {
+      try (Activations run = model.run(batch, options(golden, model, golden.captures()))) {
         for (int b = 0; b < batch.examples(); b++) {
-          compare(golden, run, b, b);
+          new Parity(golden).assertSame(run, b, b);
         }
       }
     }
@@ -93,8 +45,23 @@ class GoldenTest {
         Model model = Model.load(golden.folder)) {
       for (int b = 0; b < golden.examples(); b++) {
         Batch batch = golden.batch(model.config(), b);
-        try (Activations run = model.run(batch, options(golden, model))) {
-          compare(golden, run, 0, b);
+        try (Activations run = model.run(batch, options(golden, model, golden.captures()))) {
+          new Parity(golden).assertSame(run, 0, b);
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("goldens")
+  void aBatchOf64GivesTheSameNumbers(String name) {
+    try (Golden golden = new Golden(name);
+        Model model = Model.load(golden.folder)) {
+      int[] examples = new Random(64).ints(64, 0, golden.examples()).toArray();
+      Batch batch = golden.batch(model.config(), examples);
+      try (Activations run = model.run(batch, options(golden, model, golden.captures()))) {
+        for (int b = 0; b < examples.length; b++) {
+          new Parity(golden).assertSame(run, b, examples[b]);
         }
       }
     }
@@ -107,26 +74,78 @@ class GoldenTest {
     try (Golden golden = new Golden(name);
         Model model = Model.load(golden.folder)) {
       Batch batch = golden.batch(model.config());
-      for (Capture capture : captures(golden)) {
-        RunOptions options = RunOptions.capturing(capture).maskedGradients();
-        if (model.prunedHeads().isEmpty()) {
-          options = options.headMask(golden.mask(model.config()));
-        }
-        try (Activations run = model.run(batch, options)) {
+      for (Capture capture : golden.captures()) {
+        try (Activations run = model.run(batch, options(golden, model, capture))) {
           for (int b = 0; b < batch.examples(); b++) {
-            List<String> names = names(golden, capture, b);
-            for (int l = 0; l < names.size(); l++) {
-              double[] expected = golden.doubles(names.get(l));
-              float[] actual = run.get(capture, l, b).toArray();
-              double bound = bound(golden, capture, expected);
-              for (int i = 0; i < expected.length; i++) {
-                assertEquals(expected[i], actual[i], bound, names.get(l) + " element " + i);
-              }
-            }
+            new Parity(golden).assertSame(capture, run, b, b);
           }
         }
       }
     }
+  }
+
+  /**
+   * The heads that are masked with 0 are pruned instead, and the others keep their values between 0
+   * and 1, which the reference cannot do with layers of different widths.
+   */
+  @ParameterizedTest
+  @ValueSource(strings = {"masked", "regression", "untied_masked_lm", "narrow", "long"})
+  void pruningWhatIsMaskedLeavesTheNumbersOfTheOtherHeads(String name) {
+    try (Golden golden = new Golden(name);
+        Model model = Model.load(golden.folder)) {
+      HeadMask mask = golden.mask(model.config());
+      Heads pruned = mask.masked();
+      assertFalse(pruned.isEmpty());
+      model.pruneHeads(pruned);
+      model.maskHeads(mask.unmasking(pruned));
+      Batch batch = golden.batch(model.config());
+      try (Activations run = model.run(batch, golden.captures())) {
+        for (int b = 0; b < batch.examples(); b++) {
+          assertSameOfOtherHeads(golden, model, run, b);
+        }
+      }
+    }
+  }
+
+  private static void assertSameOfOtherHeads(Golden golden, Model model, Activations run, int b) {
+    Parity parity = new Parity(golden);
+    for (Capture capture : golden.captures()) {
+      List<String> names = golden.names(capture, b);
+      for (int l = 0; l < names.size(); l++) {
+        double[] expected = golden.doubles(names.get(l));
+        double bound = parity.bound(capture, expected);
+        float[] actual = run.get(capture, l, b).toArray();
+        Parity.assertSame(names.get(l), others(capture, l, expected, model), actual, bound);
+      }
+    }
+  }
+
+  /** What of a tensor with all heads is of those that the model has; 0 for gradients of others. */
+  private static double[] others(Capture capture, int layer, double[] all, Model model) {
+    ModelConfig config = model.config();
+    int heads = config.numAttentionHeads();
+    IntStream places = IntStream.range(0, all.length);
+    return switch (capture.toString()) {
+      case "head_gradients", "token_head_gradients" ->
+          places
+              .mapToDouble(i -> model.heads(i / heads).contains(i % heads) ? all[i] : 0)
+              .toArray();
+      case "head_outputs", "head_output_gradients" -> {
+        List<Integer> kept = model.heads(layer);
+        yield places
+            .filter(i -> kept.contains(i / config.headDim() % heads))
+            .mapToDouble(i -> all[i])
+            .toArray();
+      }
+      case "attentions", "attention_entropies", "attention_gradients" -> {
+        List<Integer> kept = model.heads(layer);
+        yield places
+            .filter(i -> kept.contains(i / (all.length / heads)))
+            .mapToDouble(i -> all[i])
+            .toArray();
+      }
+      default -> all;
+    };
   }
 
   @Test

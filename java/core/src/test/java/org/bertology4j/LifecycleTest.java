@@ -252,6 +252,33 @@ class LifecycleTest {
     }
   }
 
+  @Test
+  void pruningMaskedHeadsWhileOthersRun() throws Exception {
+    try (Model model = load()) {
+      AtomicBoolean stop = new AtomicBoolean();
+      Callable<Void> task =
+          () -> {
+            while (!stop.get()) {
+              model.run(BATCH, Capture.LOGITS).close();
+            }
+            return null;
+          };
+      ExecutorService threads = Executors.newFixedThreadPool(2);
+      List<Future<Void>> results = List.of(threads.submit(task), threads.submit(task));
+      Heads heads = Heads.parse("0:1;2:1");
+      for (int i = 0; i < 500; i++) {
+        model.maskHeads(HeadMask.without(heads, model.config()));
+        model.pruneHeads(heads);
+        model.restoreHeads();
+      }
+      stop.set(true);
+      for (Future<Void> result : results) {
+        result.get(60, TimeUnit.SECONDS);
+      }
+      threads.shutdown();
+    }
+  }
+
   /** Resident memory in kilobytes. */
   private static long resident() throws IOException {
     for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {

@@ -8,14 +8,20 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.gson.JsonParser;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import org.bertology4j.checkpoint.SafetensorsFile;
+import org.bertology4j.checkpoint.SafetensorsType;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /**
  * Masking, pruning, restoring and saving; among them the analogue of every test of Hugging Face's
@@ -273,10 +279,79 @@ class PruningTest {
     }
   }
 
-  @Test
-  void storedTypesAreKept() {
-    Path halves = Golden.folder("../checkpoint");
-    assertTrue(Files.isDirectory(halves), "the checkpoints of the reader's tests");
+  @ParameterizedTest
+  @CsvSource({"float16, F16", "bfloat16, BF16"})
+  void storedTypesAreKept(String name, SafetensorsType type) {
+    Path original = Golden.checkpoint(name);
+    Path folder = temporary.resolve("pruned");
+    Heads heads = Heads.parse("0:1,2;1:0,1,2,3");
+    batch = Batch.of(new int[] {1, 2, 3}, new int[] {23});
+    try (Model half = Model.load(original)) {
+      half.pruneHeads(heads);
+      half.setClassifier(
+          List.of("one"), ModelConfig.Pooling.POOLER, new float[][] {ramp(8)}, new float[1]);
+      half.save(folder);
+      try (Model reloaded = Model.load(folder)) {
+        assertEquals(heads, reloaded.prunedHeads());
+        assertArrayEquals(logits(half), logits(reloaded));
+        assertArrayEquals(states(half), states(reloaded));
+      }
+    }
+    try (SafetensorsFile before = SafetensorsFile.open(original.resolve("model.safetensors"));
+        SafetensorsFile after = SafetensorsFile.open(folder.resolve("model.safetensors"))) {
+      assertEquals(before.tensors().size() + 2, after.tensors().size(), "and the classifier");
+      assertEquals(SafetensorsType.F32, after.tensor("classifier.weight").type());
+      before
+          .tensors()
+          .forEach(
+              (tensor, from) -> {
+                SafetensorsFile.Tensor to = after.tensor("bert." + tensor);
+                assertEquals(type, to.type(), tensor);
+                assertArrayEquals(
+                    kept(tensor, from.shape(), bytes(before, from)), bytes(after, to), tensor);
+              });
+    }
+  }
+
+  private static float[] ramp(int length) {
+    float[] values = new float[length];
+    for (int i = 0; i < length; i++) {
+      values[i] = i - length / 3f;
+    }
+    return values;
+  }
+
+  private float[] states(Model of) {
+    try (Activations run = of.run(batch, Capture.HIDDEN_STATES)) {
+      return run.hiddenState(of.config().numHiddenLayers()).toArray();
+    }
+  }
+
+  private static byte[] bytes(SafetensorsFile file, SafetensorsFile.Tensor tensor) {
+    ByteBuffer bytes = ByteBuffer.allocate((int) tensor.bytes());
+    file.read(tensor, bytes);
+    return bytes.array();
+  }
+
+  /**
+   * What of a tensor of two-byte elements stays when heads 1 and 2 of 4 heads of width 2 go in
+   * layer 0, and all in layer 1.
+   */
+  private static byte[] kept(String name, List<Long> shape, byte[] bytes) {
+    boolean rows = name.matches(".*attention\\.self\\.(query|key|value)\\.(weight|bias)");
+    boolean columns = name.endsWith("attention.output.dense.weight");
+    if (!rows && !columns) {
+      return bytes;
+    }
+    int width = shape.size() == 1 ? 1 : 8;
+    ByteBuffer left = ByteBuffer.allocate(bytes.length);
+    for (int i = 0; i < bytes.length / 2; i++) {
+      int head = (rows ? i / width : i % width) / 2;
+      if (name.contains("layer.0.") && (head == 0 || head == 3)) {
+        left.put(bytes, 2 * i, 2);
+      }
+    }
+    return Arrays.copyOf(left.array(), left.position());
   }
 
   @Test

@@ -4,6 +4,7 @@ import java.io.Closeable;
 import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.Map;
+import java.util.Optional;
 import org.bertology4j.ModelConfig;
 
 /**
@@ -28,8 +29,14 @@ public interface Checkpoint extends Closeable {
    */
   void read(StoredTensor tensor, ByteBuffer target);
 
-  /** The file or folder that it was opened from. */
+  /** The file or folder that it was opened from; of a model that is from no file, what it is. */
   Path source();
+
+  /**
+   * The folder of its files, which may have others of the model too, such as its tokenizer; empty
+   * if it is from no file.
+   */
+  Optional<Path> folder();
 
   @Override
   void close();

@@ -81,8 +81,17 @@ public final class SafetensorsWriter {
    *     name is there twice or a content has not the size that it should have
    */
   public static void write(Path target, Map<String, String> metadata, List<Entry> entries) {
+    try (StagedFiles files = new StagedFiles()) {
+      stage(files, target, metadata, entries);
+      files.commit();
+    }
+  }
+
+  /** The same as one of several files, which the caller commits. */
+  public static void stage(
+      StagedFiles files, Path target, Map<String, String> metadata, List<Entry> entries) {
     Plan<Entry> plan = new Plan<>(metadata, entries, Entry::tensor);
-    AtomicFiles.write(
+    files.write(
         target,
         plan.bytes(),
         channel -> {

@@ -1,8 +1,10 @@
 package org.bertology4j.checkpoint;
 
 import java.nio.ByteBuffer;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
+import java.util.Optional;
 import org.bertology4j.BertologyException;
 import org.bertology4j.ModelConfig;
 
@@ -35,6 +37,12 @@ final class StoredCheckpoint implements Checkpoint {
   @Override
   public Path source() {
     return source;
+  }
+
+  @Override
+  public Optional<Path> folder() {
+    return Optional.ofNullable(
+        Files.isDirectory(source) ? source : source.toAbsolutePath().getParent());
   }
 
   @Override

@@ -1,6 +1,7 @@
 package org.bertology4j.internal;
 
 import java.lang.ref.Cleaner;
+import java.util.concurrent.locks.Lock;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 import java.util.function.Supplier;
 import org.bertology4j.BertologyException;
@@ -56,12 +57,21 @@ public final class Resource {
 
   /** Calls it while the resource is open: close() waits for it. */
   public <T> T use(Supplier<T> call) {
-    lock.readLock().lock();
+    return locked(lock.readLock(), call);
+  }
+
+  /** Calls it when all other calls have ended, and before others begin. */
+  public <T> T useAlone(Supplier<T> call) {
+    return locked(lock.writeLock(), call);
+  }
+
+  private <T> T locked(Lock held, Supplier<T> call) {
+    held.lock();
     try {
       checkOpen();
       return call.get();
     } finally {
-      lock.readLock().unlock();
+      held.unlock();
     }
   }
 

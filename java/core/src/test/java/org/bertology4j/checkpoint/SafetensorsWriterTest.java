@@ -158,6 +158,117 @@ class SafetensorsWriterTest {
     assertInvalid(() -> SafetensorsWriter.write(target, Map.of(), List.of(negative)), "[-1]");
   }
 
+  private static ByteBuffer bytes(int... values) {
+    ByteBuffer bytes = ByteBuffer.allocate(values.length);
+    for (int value : values) {
+      bytes.put((byte) value);
+    }
+    return bytes.flip();
+  }
+
+  private static byte[] content(SafetensorsFile file, String name) {
+    SafetensorsFile.Tensor tensor = file.tensor(name);
+    ByteBuffer bytes = ByteBuffer.allocate((int) tensor.bytes());
+    file.read(tensor, bytes);
+    return bytes.array();
+  }
+
+  private static final List<SafetensorsWriter.Tensor> PIECES =
+      List.of(
+          new SafetensorsWriter.Tensor("half", SafetensorsType.F16, List.of(2L, 2L)),
+          new SafetensorsWriter.Tensor("none", SafetensorsType.F32, List.of(0L, 3L)),
+          new SafetensorsWriter.Tensor("wide", SafetensorsType.I64, List.of(1L)),
+          new SafetensorsWriter.Tensor("untouched", SafetensorsType.F32, List.of(1L)));
+
+  @Test
+  void piecesComeInAnyOrder() throws IOException {
+    Path target = Files.writeString(folder.resolve("x.safetensors"), "old");
+    SafetensorsWriter.writePieces(
+        target,
+        Map.of("k", "v"),
+        PIECES,
+        pieces -> {
+          pieces.write("wide", 6, bytes(7, 8));
+          pieces.write("half", 4, bytes(5, 6, 7, 8));
+          ByteBuffer part = bytes(0, 0, 9, 9, 0).position(2).limit(4);
+          pieces.write("half", 1, part);
+          assertEquals(0, part.remaining());
+          pieces.write("half", 1, bytes(2)); // a piece may be written again
+          pieces.write("none", 0, bytes());
+          assertEquals("old", Files.readString(target), "nothing is seen before the end");
+        });
+    try (SafetensorsFile file = SafetensorsFile.open(target)) {
+      assertEquals(Map.of("k", "v"), file.metadata());
+      assertEquals(4, file.tensors().size());
+      assertEquals(List.of(2L, 2L), file.tensor("half").shape());
+      assertEquals(0, file.tensor("wide").offset() % 8);
+      assertArrayEquals(new byte[] {0, 2, 9, 0, 5, 6, 7, 8}, content(file, "half"));
+      assertArrayEquals(new byte[] {0, 0, 0, 0, 0, 0, 7, 8}, content(file, "wide"));
+      assertArrayEquals(new byte[4], content(file, "untouched"));
+    }
+    assertEquals(List.of("x.safetensors"), list());
+  }
+
+  @Test
+  void piecesWithoutContentAreAFileToo() {
+    Path target = folder.resolve("model.safetensors");
+    SafetensorsWriter.writePieces(target, Map.of(), List.of(), pieces -> {});
+    try (SafetensorsFile file = SafetensorsFile.open(target)) {
+      assertEquals(Map.of(), file.tensors());
+    }
+    SafetensorsWriter.writePieces(target, Map.of(), PIECES.subList(1, 2), pieces -> {});
+    try (SafetensorsFile file = SafetensorsFile.open(target)) {
+      assertEquals(List.of(0L, 3L), file.tensor("none").shape());
+    }
+  }
+
+  @Test
+  void piecesOutsideTheirTensorLeaveTheOldFile() throws IOException {
+    Path target = Files.writeString(folder.resolve("model.safetensors"), "old");
+    record Piece(String name, long offset, int bytes) {}
+    for (Piece piece :
+        List.of(
+            new Piece("half", 7, 2),
+            new Piece("half", 9, 0),
+            new Piece("half", -1, 1),
+            new Piece("half", Long.MAX_VALUE, 1),
+            new Piece("none", 0, 1),
+            new Piece("nobody", 0, 0))) {
+      assertInvalid(
+          () ->
+              SafetensorsWriter.writePieces(
+                  target,
+                  Map.of(),
+                  PIECES,
+                  pieces ->
+                      pieces.write(
+                          piece.name(), piece.offset(), ByteBuffer.allocate(piece.bytes()))),
+          "a piece of " + piece.bytes() + " bytes at byte " + piece.offset(),
+          "\"" + piece.name() + "\"");
+      assertUntouched(target);
+    }
+    assertFails(
+        Kind.IO,
+        () ->
+            SafetensorsWriter.writePieces(
+                target,
+                Map.of(),
+                PIECES,
+                pieces -> {
+                  pieces.write("half", 0, bytes(1));
+                  throw new IOException("No space left on device");
+                }),
+        target.toString(),
+        "No space left on device");
+    assertUntouched(target);
+    List<SafetensorsWriter.Tensor> twice = List.of(PIECES.get(0), PIECES.get(0));
+    assertInvalid(
+        () -> SafetensorsWriter.writePieces(target, Map.of(), twice, pieces -> {}),
+        "\"half\"",
+        "taken");
+    assertUntouched(target);
+  }
+
   private void assertUntouched(Path target) throws IOException {
     assertEquals("old", Files.readString(target));
     assertEquals(List.of("model.safetensors"), list());
