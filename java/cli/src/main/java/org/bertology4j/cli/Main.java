@@ -91,13 +91,17 @@ public final class Main implements Runnable {
     CommandLine command = new CommandLine(new Main());
     command.setOut(out).setErr(err);
     command.setUsageHelpAutoWidth(true);
-    command.setExecutionExceptionHandler((e, failed, parsed) -> report(e, failed));
+    command.setExecutionExceptionHandler((e, failed, parsed) -> report(e, err));
     command.setParameterExceptionHandler((e, parsed) -> explain(e));
     for (CommandLine sub : command.getSubcommands().values()) {
       sub.getCommandSpec().usageMessage().sortOptions(false).sortSynopsis(false);
     }
-    return command.execute(
-        Arrays.stream(arguments).map(Main::withUnderscores).toArray(String[]::new));
+    try {
+      return command.execute(
+          Arrays.stream(arguments).map(Main::withUnderscores).toArray(String[]::new));
+    } catch (Error e) {
+      return report(e, err);
+    }
   }
 
   /** Without a subcommand. */
@@ -115,22 +119,25 @@ public final class Main implements Runnable {
     return "--" + argument.substring(2, end).replace('-', '_') + argument.substring(end);
   }
 
-  private static int report(Exception e, CommandLine failed) {
-    // Errors, such as a lack of memory, come wrapped.
-    Throwable cause = e instanceof CommandLine.ExecutionException ? e.getCause() : e;
-    failed.getErr().println("bertology: " + oneLine(text(cause)));
+  private static int report(Throwable e, PrintWriter err) {
+    err.println("bertology: " + oneLine(text(e)));
     if (Boolean.getBoolean("bertology.debug")) {
-      e.printStackTrace(failed.getErr());
+      e.printStackTrace(err);
     }
     return CommandLine.ExitCode.SOFTWARE;
   }
 
-  private static String text(Throwable cause) {
-    if (cause instanceof BertologyException typed
+  private static String text(Throwable e) {
+    if (e instanceof BertologyException typed
         && (typed.kind() == Kind.INTERRUPTED || !Thread.currentThread().isInterrupted())) {
       return typed.getMessage();
     }
-    return Thread.currentThread().isInterrupted() ? "interrupted" : cause.toString();
+    if (Thread.currentThread().isInterrupted()) {
+      return "interrupted";
+    }
+    return e instanceof OutOfMemoryError
+        ? "Java's memory is full (" + e.getMessage() + "); BERTOLOGY_OPTS=-Xmx... gives it more"
+        : e.toString();
   }
 
   private static int explain(ParameterException e) {
