@@ -78,7 +78,8 @@ public final class HeadScores {
     double range = at(order.get(order.size() - 1)) - least;
     double[][] result = copy(scores);
     for (double[] layer : result) {
-      apply(layer, x -> range == 0 ? 0 : (x - least) / range);
+      // What has no score, NaN, must not get one: 0 / 1 is 0, but NaN / 1 is NaN.
+      apply(layer, x -> (x - least) / (range == 0 ? 1 : range));
     }
     return new HeadScores(result);
   }

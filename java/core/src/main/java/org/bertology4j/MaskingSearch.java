@@ -59,14 +59,15 @@ public final class MaskingSearch {
     Evaluation current = evaluator.evaluate(start);
     double original = current.score();
     double least = original - (1 - threshold) * Math.abs(original);
-    int atOnce = Math.max(1, (int) (amount * current.importance().ascending().size()));
     HeadMask mask = start;
     double score = original;
     List<Step> steps = new ArrayList<>();
+    List<Heads.Head> left = left(current.importance(), mask);
+    int atOnce = Math.max(1, (int) (amount * left.size()));
     // Masking the last heads would leave nothing to rank and nothing to learn.
-    while (current.importance().ascending().size() > atOnce) {
+    while (left.size() > atOnce) {
       HeadMask next = mask;
-      for (Heads.Head head : current.importance().ascending().subList(0, atOnce)) {
+      for (Heads.Head head : left.subList(0, atOnce)) {
         next = next.with(head.layer(), head.head(), 0f);
       }
       current = evaluator.evaluate(next);
@@ -78,7 +79,15 @@ public final class MaskingSearch {
       }
       mask = next;
       score = current.score();
+      left = left(current.importance(), mask);
     }
     return new Result(original, mask, score, List.copyOf(steps));
+  }
+
+  /** The heads that can still be masked, ascending, even if the evaluator scores others too. */
+  private static List<Heads.Head> left(HeadScores importance, HeadMask mask) {
+    return importance.ascending().stream()
+        .filter(head -> mask.get(head.layer(), head.head()) != 0f)
+        .toList();
   }
 }

@@ -132,6 +132,28 @@ class PruningPlanTest {
   }
 
   @Test
+  void maskingSearchEndsIfMaskedHeadsAreScored() {
+    double[][] all = {{1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}};
+    MaskingSearch.Result result =
+        new MaskingSearch(0.9, 0.1)
+            .run(HeadMask.ones(2, 5), mask -> new Evaluation(1, HeadScores.of(all)), step -> {});
+    assertEquals(Heads.parse("0:0,1,2,3,4;1:0,1,2,3"), result.mask().masked());
+    assertEquals(9, result.steps().size());
+  }
+
+  @Test
+  void normalisationGivesNoScoreToHeadsWithoutOne() {
+    double[][] one = {{Double.NaN, 3, Double.NaN}, {-2, Double.NaN, Double.NaN}};
+    HeadScores equal = HeadScores.of(one).normalizedByLayer().normalizedGlobally();
+    assertEquals(List.of(new Heads.Head(1, 0), new Heads.Head(0, 1)), equal.ascending());
+    double[][] same = {{Double.NaN, 3, Double.NaN}, {3, Double.NaN, 3}};
+    HeadScores zeros = HeadScores.of(same).normalizedGlobally();
+    assertEquals(3, zeros.ascending().size());
+    assertEquals(0, zeros.get(1, 2));
+    assertTrue(Double.isNaN(zeros.get(1, 1)));
+  }
+
+  @Test
   void maskingSearchAllowsForScoresBelowZero() {
     MaskingSearch.Result result =
         new MaskingSearch(0.5, 0.1)

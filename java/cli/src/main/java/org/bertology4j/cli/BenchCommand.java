@@ -12,7 +12,6 @@ import java.util.Locale;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import org.bertology4j.Batch;
-import org.bertology4j.BertologyException;
 import org.bertology4j.Capture;
 import org.bertology4j.Device;
 import org.bertology4j.Model;
@@ -30,20 +29,21 @@ import picocli.CommandLine.Spec;
  */
 @Command(
     name = "bench",
-    description = {
-      "Measures passes over a random model of BERT-base's shape against the machine's own matrix",
-      "products, in one run: only the ratios mean something on a busy machine."
-    })
+    description =
+        "Measures passes over a random model of BERT-base's shape against the machine's own matrix"
+            + " products, in one run: only the ratios mean something on a busy machine.")
 final class BenchCommand implements Callable<Integer> {
   @Option(
       names = "--examples",
       defaultValue = "64",
+      paramLabel = "N",
       description = "texts of about 50 tokens (default: ${DEFAULT-VALUE})")
   private int examples;
 
   @Option(
       names = "--rounds",
       defaultValue = "7",
+      paramLabel = "N",
       description = "rounds of each measurement; the median counts (default: ${DEFAULT-VALUE})")
   private int rounds;
 
@@ -54,7 +54,8 @@ final class BenchCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    BertologyException.check(examples > 0 && rounds > 0, "--examples and --rounds: at least 1");
+    Usage.require(examples > 0, spec, "--examples is %d, expected 1 or more", examples);
+    Usage.require(rounds > 0, spec, "--rounds is %d, expected 1 or more", rounds);
     PrintWriter out = spec.commandLine().getOut();
     ModelConfig config = bertBase();
     Batch batch = batch(config);

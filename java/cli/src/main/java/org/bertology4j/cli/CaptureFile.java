@@ -19,6 +19,9 @@ import org.bertology4j.checkpoint.SafetensorsWriter;
 
 /** Captures of a data set as padded tensors in a safetensors file, written batch by batch. */
 final class CaptureFile {
+  private static final List<String> TOKEN_TENSORS =
+      List.of("input_ids", "token_type_ids", "attention_mask");
+
   private final Model model;
   private final List<Batch> batches;
   private final List<Part> parts = new ArrayList<>();
@@ -106,18 +109,20 @@ final class CaptureFile {
         capture, layer, padding, new SafetensorsWriter.Tensor(name, SafetensorsType.F32, all));
   }
 
+  /** Tokens of the longest text, special ones included. */
   int longest() {
     return longest;
   }
 
-  String summary(Path file) {
-    return parts.size() + 3 + " tensors in " + file;
+  /** How many tensors the file has. */
+  int tensors() {
+    return TOKEN_TENSORS.size() + parts.size();
   }
 
   void write(Path file) {
     List<SafetensorsWriter.Tensor> tensors = new ArrayList<>();
     List<Long> tokens = List.of((long) examples, (long) longest);
-    for (String name : List.of("input_ids", "token_type_ids", "attention_mask")) {
+    for (String name : TOKEN_TENSORS) {
       tensors.add(new SafetensorsWriter.Tensor(name, SafetensorsType.I64, tokens));
     }
     parts.forEach(part -> tensors.add(part.tensor()));
@@ -136,16 +141,23 @@ final class CaptureFile {
   private void writePieces(SafetensorsWriter.Pieces pieces) throws IOException {
     RunOptions options = RunOptions.capturing(captures.toArray(new Capture[0]));
     int first = 0;
-    for (Batch batch : Progress.over("capture", batches)) {
-      try (Activations run = model.run(batch, options)) {
-        for (int b = 0; b < batch.examples(); b++) {
-          writeTokens(pieces, batch, b, first + b);
-          for (Part part : parts) {
-            writeExample(pieces, part, run, b, first + b);
-          }
+    try (Progress<Batch> progress = Progress.over("capture", batches)) {
+      for (Batch batch : progress) {
+        try (Activations run = model.run(batch, options)) {
+          writeBatch(pieces, run, first);
         }
+        first += batch.examples();
       }
-      first += batch.examples();
+    }
+  }
+
+  private void writeBatch(SafetensorsWriter.Pieces pieces, Activations run, int first)
+      throws IOException {
+    for (int b = 0; b < run.batch().examples(); b++) {
+      writeTokens(pieces, run.batch(), b, first + b);
+      for (Part part : parts) {
+        writeExample(pieces, part, run, b, first + b);
+      }
     }
   }
 

@@ -20,6 +20,9 @@ final class CurveReport {
   private static final String CHART_SCRIPT =
       "/META-INF/resources/webjars/chart.js/4.4.9/dist/chart.umd.js";
 
+  /** Where white is easier to read on the cell's colour than black. */
+  private static final double WHITE_ABOVE = 0.65;
+
   private CurveReport() {}
 
   static void write(
@@ -39,11 +42,18 @@ final class CurveReport {
         resource("report.html")
             .replace("@TITLE@", escape(title))
             .replace("@SUBTITLE@", escape(subtitle))
+            .replace("@NOTE@", note(curves))
             .replace("@TABLE@", table(curves))
             .replace("@HEADS@", heads(importance))
             .replace("@DATA@", gson.toJson(data))
             .replace("@CHART_SCRIPT@", resource(CHART_SCRIPT).replace("</script", "<\\/script"));
     AtomicFiles.writeString(file, page);
+  }
+
+  private static String note(PruningCurves curves) {
+    boolean spread =
+        curves.curves().stream().anyMatch(curve -> !curve.least().equals(curve.greatest()));
+    return spread ? "Shaded: from the lowest to the highest of the orders that were drawn." : "";
   }
 
   private static String table(PruningCurves curves) {
@@ -84,7 +94,7 @@ final class CurveReport {
                 Locale.ROOT,
                 "<td style=\"background:hsl(212 60%% %.0f%%);color:%s\">%.2f</td>",
                 97 - 62 * value,
-                value > 0.55 ? "#fff" : "#111",
+                value > WHITE_ABOVE ? "#fff" : "#111",
                 value));
       }
       html.append("</tr>\n");

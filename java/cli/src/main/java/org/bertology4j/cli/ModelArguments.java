@@ -2,41 +2,65 @@ package org.bertology4j.cli;
 
 import java.nio.file.Path;
 import java.util.Optional;
+import org.bertology4j.BertologyException;
 import org.bertology4j.DType;
 import org.bertology4j.ModelOptions;
+import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+import picocli.CommandLine.TypeConversionException;
 
 /** Where and how models run: options that every command has. */
 final class ModelArguments {
+  @Spec(Spec.Target.MIXEE)
+  private CommandSpec spec;
+
   @Option(
       names = "--device",
       defaultValue = "auto",
+      paramLabel = "DEVICE",
       description = "cpu, or auto for the best there is (default: ${DEFAULT-VALUE})")
   private String device;
 
   @Option(
       names = "--dtype",
       defaultValue = "float32",
+      paramLabel = "TYPE",
+      converter = DTypeConverter.class,
       description = "inputs of matrix products: float32 or bfloat16 (default: ${DEFAULT-VALUE})")
-  private String dtype;
+  private DType dtype;
+
+  private int threads;
 
   @Option(
       names = "--threads",
       defaultValue = "0",
-      description = "threads to compute with; 0: as many as the process may use (default)")
-  private int threads;
+      paramLabel = "N",
+      description = "threads to compute with (default: as many as the process may use)")
+  private void setThreads(int count) {
+    Usage.require(count >= 0, spec, "--threads is %d, expected 0 or more", count);
+    threads = count;
+  }
+
+  private static final class DTypeConverter implements ITypeConverter<DType> {
+    @Override
+    public DType convert(String name) {
+      try {
+        return DType.parse(name);
+      } catch (BertologyException e) {
+        throw new TypeConversionException(e.getMessage());
+      }
+    }
+  }
 
   ModelOptions options() {
-    return ModelOptions.defaults().device(device).threads(threads).dtype(dtype());
+    return ModelOptions.defaults().device(device).threads(threads).dtype(dtype);
   }
 
   /** Takes the CPU, whatever there is. */
   void withoutCuda() {
     device = "cpu";
-  }
-
-  DType dtype() {
-    return DType.parse(dtype);
   }
 
   String device() {

@@ -2,6 +2,7 @@ package org.bertology4j.cli;
 
 import java.io.PrintWriter;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.bertology4j.BertologyException;
@@ -30,8 +31,10 @@ final class PruneCommand implements Callable<Integer> {
     @Option(
         names = "--heads",
         required = true,
-        paramLabel = "LAYER:HEAD,...;...",
-        description = "heads to remove, counted from 0, such as \"0:1,3;2:5\"")
+        paramLabel = "HEADS",
+        description =
+            "heads to remove, counted from 0: \"0:1,3;2:5\" is 1 and 3 of layer 0 and 5"
+                + " of layer 2")
     private Optional<String> heads = Optional.empty();
 
     @Option(
@@ -63,6 +66,8 @@ final class PruneCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     PrintWriter out = spec.commandLine().getOut();
+    Usage.require(!which.heads.orElse("0:0").isBlank(), spec, "--heads names no heads");
+    Outputs.checkModelFolder(output, model);
     try (Model loaded = Model.load(model, arguments.options())) {
       Heads heads =
           which.heads.map(Heads::parse).orElseGet(() -> fromMask(which.mask.orElseThrow(), loaded));
@@ -70,8 +75,13 @@ final class PruneCommand implements Callable<Integer> {
       loaded.pruneHeads(heads);
       loaded.save(output, fullShape ? Model.SaveFormat.FULL_SHAPE : Model.SaveFormat.PRUNED);
       out.printf(
-          "pruned %d heads (%s): %,d parameters, before %,d; saved in %s%n",
-          heads.size(), heads, loaded.parameterCount(), before, output);
+          Locale.ROOT,
+          "pruned %s: %,d parameters, before %,d%s; saved in %s%n",
+          heads.isEmpty() ? "no heads" : heads.size() + " heads (" + heads + ")",
+          loaded.parameterCount(),
+          before,
+          fullShape ? ", the others saved as zeros" : "",
+          output);
     }
     return 0;
   }
@@ -79,10 +89,18 @@ final class PruneCommand implements Callable<Integer> {
   /** The heads with 0; those that are pruned already may have any value. */
   private static Heads fromMask(Path file, Model model) {
     float[][] values = Npy.read(file);
+    int layers = model.config().numHiddenLayers();
+    int heads = model.config().numAttentionHeads();
+    BertologyException.check(
+        values.length == layers && values[0].length == heads,
+        "%s is for %d layers of %d heads, the model has %d of %d",
+        file,
+        values.length,
+        values[0].length,
+        layers,
+        heads);
     for (Heads.Head head : model.prunedHeads().list()) {
-      if (head.layer() < values.length && head.head() < values[head.layer()].length) {
-        values[head.layer()][head.head()] = 1;
-      }
+      values[head.layer()][head.head()] = 1;
     }
     for (float[] layer : values) {
       for (float value : layer) {
@@ -90,16 +108,6 @@ final class PruneCommand implements Callable<Integer> {
             value == 0 || value == 1, "%s has the value %s, expected 0 or 1", file, value);
       }
     }
-    HeadMask mask = HeadMask.of(values);
-    BertologyException.check(
-        mask.layers() == model.config().numHiddenLayers()
-            && mask.heads() == model.config().numAttentionHeads(),
-        "%s is for %d layers of %d heads, the model has %d of %d",
-        file,
-        mask.layers(),
-        mask.heads(),
-        model.config().numHiddenLayers(),
-        model.config().numAttentionHeads());
-    return mask.masked();
+    return HeadMask.of(values).masked();
   }
 }

@@ -6,46 +6,81 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.bertology4j.BertologyException;
 import org.bertology4j.checkpoint.AtomicFiles;
 
 /**
- * results.json of a run: written anew after each stage, so that an interrupted run keeps what it
- * had finished.
+ * The files of a run. Nothing of an earlier run in the same folder stays beside them, and nothing
+ * of it is touched before there is a first result. results.json is written anew after each stage,
+ * so that an interrupted run keeps what it had finished.
  */
 final class Results {
+  static final String JSON = "results.json";
+  static final String IMPORTANCE = "head_importance.npy";
+  static final String ENTROPY = "attn_entropy.npy";
+  static final String MASK = "head_mask.npy";
+  static final String REPORT = "report.html";
+
+  /** The first to go: what it says is not true without the others. */
+  private static final List<String> ALL = List.of(JSON, IMPORTANCE, ENTROPY, MASK, REPORT);
+
   private static final Gson GSON =
-      new GsonBuilder()
-          .setPrettyPrinting()
-          .disableHtmlEscaping()
-          .serializeSpecialFloatingPointValues()
-          .create();
+      new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().serializeNulls().create();
 
   private final Path folder;
   private final Map<String, Object> entries = new LinkedHashMap<>();
+  private boolean begun;
 
-  /** Results in a folder, which is made if it is not there. */
+  /** Results in a folder, which is made when there are some. */
   Results(Path folder) {
+    Outputs.checkFolder(folder);
     this.folder = folder;
-    try {
-      Files.createDirectories(folder);
-    } catch (IOException e) {
-      throw BertologyException.io(e, "%s: the folder could not be made: %s", folder, e);
-    }
   }
 
+  /** Sets an entry of results.json. */
   Results put(String name, Object value) {
-    entries.put(name, value);
+    entries.put(name, finite(value));
     return this;
   }
 
-  void write() {
-    AtomicFiles.writeString(file("results.json"), GSON.toJson(entries) + "\n");
+  /** JSON knows no numbers that are not finite: they become null. */
+  private static Object finite(Object value) {
+    if (value instanceof Double number) {
+      return Double.isFinite(number) ? number : null;
+    }
+    if (value instanceof Map<?, ?> map) {
+      Map<Object, Object> checked = new LinkedHashMap<>();
+      map.forEach((key, entry) -> checked.put(key, finite(entry)));
+      return checked;
+    }
+    return value instanceof List<?> list ? list.stream().map(Results::finite).toList() : value;
   }
 
+  /** Writes results.json with the entries so far. */
+  void write() {
+    AtomicFiles.writeString(file(JSON), GSON.toJson(entries) + "\n");
+  }
+
+  /** The file of this name, to be written now. */
   Path file(String name) {
+    if (!begun) {
+      begin();
+      begun = true;
+    }
     return folder.resolve(name);
+  }
+
+  private void begin() {
+    try {
+      Files.createDirectories(folder);
+      for (String earlier : ALL) {
+        Files.deleteIfExists(folder.resolve(earlier));
+      }
+    } catch (IOException e) {
+      throw BertologyException.io(e, "%s: the folder cannot be made ready: %s", folder, e);
+    }
   }
 
   Path folder() {

@@ -1,26 +1,29 @@
 package org.bertology4j.cli;
 
-import java.io.PrintWriter;
 import java.nio.file.Path;
-import java.util.Map;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
 import java.util.Optional;
-import java.util.OptionalInt;
-import java.util.TreeMap;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import org.bertology4j.Batch;
+import org.bertology4j.BertologyException;
 import org.bertology4j.HeadImportance;
+import org.bertology4j.HeadScores;
 import org.bertology4j.Model;
-import org.bertology4j.text.Dataset;
+import org.bertology4j.ModelConfig;
 import org.bertology4j.text.DatasetReader;
 import org.bertology4j.text.GlueTask;
-import org.bertology4j.text.Labels;
 import org.bertology4j.text.Metric;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
+import picocli.CommandLine.TypeConversionException;
 
 /**
  * {@code bertology run}: what run_bertology.py does, under its options' names; without a model and
@@ -28,12 +31,20 @@ import picocli.CommandLine.Spec;
  */
 @Command(
     name = "run",
-    description = {
-      "Head importance on a labelled data set; with --try_masking, masks and prunes the least"
-          + " important heads.",
-      "Without a model and data: bge-small and 3000 labelled sentences, with a pruning curve."
-    })
+    customSynopsis = {
+      "bertology run [--output_dir=FOLDER] [OPTIONS]",
+      "       bertology run --model_name_or_path=PATH --output_dir=FOLDER",
+      "                     --task_name=TASK --data_dir=FOLDER [OPTIONS]",
+      "       bertology run --model_name_or_path=PATH --output_dir=FOLDER",
+      "                     --input=FILE [OPTIONS]"
+    },
+    description =
+        "Head importance on a labelled data set; with --try_masking, masks and prunes the least"
+            + " important heads. Without a model and data: bge-small and 3000 labelled sentences,"
+            + " with a pruning curve.")
 final class RunCommand implements Callable<Integer> {
+  private static final int ALL_EXAMPLES = -1;
+
   @Option(
       names = "--model_name_or_path",
       paramLabel = "PATH",
@@ -43,82 +54,63 @@ final class RunCommand implements Callable<Integer> {
   @Option(
       names = "--task_name",
       paramLabel = "TASK",
+      converter = TaskConverter.class,
       description = "GLUE task: cola, sst-2, mrpc, sts-b, qqp, mnli, mnli-mm, qnli, rte, wnli")
-  private Optional<String> taskName = Optional.empty();
+  private Optional<GlueTask> task = Optional.empty();
 
   @Option(
       names = "--data_dir",
       paramLabel = "FOLDER",
-      description = "folder with the task's dev file")
+      description = "folder with the task's dev file, as GLUE has it")
   private Optional<Path> dataDir = Optional.empty();
 
-  @Option(
-      names = "--input",
-      paramLabel = "FILE",
-      description = "instead of a task: .tsv, .csv or .jsonl with named columns")
-  private Optional<Path> input = Optional.empty();
-
   @ArgGroup(exclusive = false)
-  private Columns columns = new Columns();
+  private Table givenTable; // picocli leaves null if nothing of it is given
 
   @Option(
       names = "--output_dir",
       paramLabel = "FOLDER",
-      description = "where results go (default with no model and data: bertology-results)")
+      description =
+          "where results go; those of an earlier run are replaced (default with no model and data:"
+              + " bertology-results)")
   private Optional<Path> outputDir = Optional.empty();
 
   @Option(
       names = "--data_subset",
-      defaultValue = "-1",
-      description = "only the first so many examples")
+      defaultValue = "" + ALL_EXAMPLES,
+      paramLabel = "N",
+      description = "only the first so many examples (default: ${DEFAULT-VALUE}, all)")
   private int dataSubset;
-
-  @Option(names = "--try_masking", description = "mask, then prune, the least important heads")
-  private boolean tryMasking;
-
-  @Option(
-      names = "--masking_threshold",
-      defaultValue = "0.9",
-      description = "part of the score to keep (default: ${DEFAULT-VALUE})")
-  private double maskingThreshold;
-
-  @Option(
-      names = "--masking_amount",
-      defaultValue = "0.1",
-      description = "part of all heads to mask at each step (default: ${DEFAULT-VALUE})")
-  private double maskingAmount;
-
-  @Option(
-      names = "--metric_name",
-      description = "score to keep (default: the task's own, such as acc, mcc for cola)")
-  private Optional<String> metricName = Optional.empty();
 
   @Option(
       names = "--max_seq_length",
-      description = "cut longer examples (default: what the model can take)")
-  private OptionalInt maxSequenceLength = OptionalInt.empty();
+      paramLabel = "N",
+      description = "cut examples of more tokens (default: what the model can take)")
+  private Optional<Integer> maxSequenceLength = Optional.empty();
 
   @Option(
       names = "--batch_size",
-      description = {
-        "examples of a batch (default: as many as run fastest);",
-        "changes no result but that of --importance hf, where it is 1 by default"
-      })
-  private OptionalInt batchSize = OptionalInt.empty();
+      paramLabel = "N",
+      description =
+          "examples of a batch (default: as many as run fastest); changes no result but that of"
+              + " --importance hf, where it is 1 by default")
+  private Optional<Integer> batchSize = Optional.empty();
 
   @Option(
-      names = "--seed",
-      defaultValue = "1",
-      description = "of random orders of heads (default: ${DEFAULT-VALUE})")
-  private long seed;
+      names = "--metric_name",
+      paramLabel = "METRIC",
+      description = "score that counts (default: the task's own, such as acc, mcc for cola)")
+  private Optional<String> metricName = Optional.empty();
 
   @Option(
       names = "--importance",
       defaultValue = "paper",
-      description = {
-        "paper (default), per_token, signed, squared, or hf: what run_bertology.py computes"
-      })
-  private String importance;
+      paramLabel = "KIND",
+      converter = KindConverter.class,
+      description =
+          "paper, per_token, signed, squared, or hf: what run_bertology.py computes (default:"
+              + " ${DEFAULT-VALUE})")
+  private HeadImportance.Kind importance;
 
   @Option(
       names = "--dont_normalize_importance_by_layer",
@@ -130,11 +122,35 @@ final class RunCommand implements Callable<Integer> {
       description = "do not scale importance to 0 ... 1")
   private boolean notGlobally;
 
+  @Option(names = "--try_masking", description = "mask, then prune, the least important heads")
+  private boolean tryMasking;
+
+  @Option(
+      names = "--masking_threshold",
+      defaultValue = "0.9",
+      paramLabel = "PART",
+      description = "part of the score to keep (default: ${DEFAULT-VALUE})")
+  private double maskingThreshold;
+
+  @Option(
+      names = "--masking_amount",
+      defaultValue = "0.1",
+      paramLabel = "PART",
+      description = "part of all heads to mask at each step (default: ${DEFAULT-VALUE})")
+  private double maskingAmount;
+
   @Option(
       names = "--save_pruned",
       paramLabel = "FOLDER",
       description = "with --try_masking: save the pruned model, as a Hugging Face folder")
   private Optional<Path> savePruned = Optional.empty();
+
+  @Option(
+      names = "--seed",
+      defaultValue = "1",
+      paramLabel = "N",
+      description = "of random orders of heads (default: ${DEFAULT-VALUE})")
+  private long seed;
 
   @Option(names = "--no_cuda", description = "the same as --device cpu")
   private boolean noCuda;
@@ -142,117 +158,190 @@ final class RunCommand implements Callable<Integer> {
   @Mixin private ModelArguments arguments;
   @Spec private CommandSpec spec;
 
-  /** Columns of --input. */
-  static final class Columns {
-    @Option(names = "--text_column", description = "default: sentence")
-    Optional<String> text = Optional.empty();
+  /** A table of examples, instead of a task. */
+  static final class Table {
+    @Option(
+        names = "--input",
+        required = true,
+        paramLabel = "FILE",
+        description = "instead of a task: .tsv, .csv or .jsonl with named columns")
+    private Path file;
 
-    @Option(names = "--pair_column", description = "column of the second text")
-    Optional<String> pair = Optional.empty();
+    @Option(
+        names = "--text_column",
+        defaultValue = "sentence",
+        paramLabel = "COLUMN",
+        description = "column of the text in --input (default: ${DEFAULT-VALUE})")
+    private String text;
 
-    @Option(names = "--label_column", description = "default: label")
-    Optional<String> label = Optional.empty();
+    @Option(
+        names = "--pair_column",
+        paramLabel = "COLUMN",
+        description = "column of the second text (default: there is none)")
+    private Optional<String> pair = Optional.empty();
+
+    @Option(
+        names = "--label_column",
+        defaultValue = "label",
+        paramLabel = "COLUMN",
+        description = "column of the label (default: ${DEFAULT-VALUE})")
+    private String label;
   }
 
   /** What is normalised, and which definition is taken. */
-  record ImportanceOptions(HeadImportance.Kind kind, boolean byLayer, boolean globally) {}
+  record ImportanceOptions(HeadImportance.Kind kind, boolean byLayer, boolean globally) {
+    /** The scores that these options ask for. */
+    HeadScores scores(HeadImportance importance) {
+      HeadScores scores = importance.scores(kind);
+      scores = byLayer ? scores.normalizedByLayer() : scores;
+      return globally ? scores.normalizedGlobally() : scores;
+    }
+  }
+
+  private static final class KindConverter implements ITypeConverter<HeadImportance.Kind> {
+    @Override
+    public HeadImportance.Kind convert(String name) {
+      List<HeadImportance.Kind> kinds = Arrays.asList(HeadImportance.Kind.values());
+      return kinds.stream()
+          .filter(kind -> kind.name().equalsIgnoreCase(name.replace('-', '_')))
+          .findFirst()
+          .orElseThrow(
+              () ->
+                  new TypeConversionException(
+                      "\""
+                          + name
+                          + "\" is none of "
+                          + kinds.stream()
+                              .map(kind -> kind.name().toLowerCase(Locale.ROOT))
+                              .collect(Collectors.joining(", "))));
+    }
+  }
+
+  private static final class TaskConverter implements ITypeConverter<GlueTask> {
+    @Override
+    public GlueTask convert(String name) {
+      try {
+        return GlueTask.of(name);
+      } catch (BertologyException e) {
+        throw new TypeConversionException(e.getMessage());
+      }
+    }
+  }
 
   @Override
   public Integer call() {
-    PrintWriter out = spec.commandLine().getOut();
-    ImportanceOptions options = new ImportanceOptions(kind(), !notByLayer, !notGlobally);
+    checkUsage();
     if (noCuda) {
       arguments.withoutCuda();
     }
-    if (model.isEmpty() && taskName.isEmpty() && dataDir.isEmpty() && input.isEmpty()) {
+    ImportanceOptions options = new ImportanceOptions(importance, !notByLayer, !notGlobally);
+    if (model.isEmpty()) {
       Path folder = outputDir.orElse(Path.of("bertology-results"));
-      new EmbeddedRun(arguments, options, new Results(folder), seed, out).run();
+      new EmbeddedRun(arguments, options, new Results(folder), seed, spec.commandLine().getOut())
+          .run();
       return 0;
     }
-    require(model.isPresent(), "--model_name_or_path is missing");
-    require(outputDir.isPresent(), "--output_dir is missing");
-    require(
-        input.isPresent() != (taskName.isPresent() && dataDir.isPresent()),
-        "either --task_name and --data_dir, or --input, must be given");
-    require(
-        maskingThreshold > 0 && maskingThreshold < 1,
-        "--masking_threshold must be above 0 and below 1");
-    require(maskingAmount > 0 && maskingAmount <= 1, "--masking_amount must be above 0, at most 1");
-    require(savePruned.isEmpty() || tryMasking, "--save_pruned saves what --try_masking prunes");
-    require(batchSize.isEmpty() || batchSize.getAsInt() > 0, "--batch_size must be above 0");
+    Results results = new Results(outputDir.orElseThrow());
+    savePruned.ifPresent(folder -> Outputs.checkModelFolder(folder, model.get()));
     try (Model loaded = Model.load(model.get(), arguments.options())) {
-      TaskRun.Task task = task(loaded);
+      BertologyException.check(
+          loaded.hasClassifier(), "%s has no classifier, which a task needs", model.get());
+      Task wanted = task(loaded.config());
+      List<Batch> batches =
+          TextBatches.of(model.get(), loaded.config(), wanted.data(), maxSequenceLength, batchSize);
+      Optional<TaskRun.Masking> masking =
+          tryMasking
+              ? Optional.of(new TaskRun.Masking(maskingThreshold, maskingAmount, savePruned))
+              : Optional.empty();
       new TaskRun(
               loaded,
-              model.get(),
-              task,
-              maxSequenceLength,
-              batchSize,
+              wanted,
+              batches,
               options,
-              new Results(outputDir.get()),
-              out)
-          .run(
-              tryMasking
-                  ? Optional.of(new TaskRun.Masking(maskingThreshold, maskingAmount, savePruned))
-                  : Optional.empty());
+              batchSize.orElse(1),
+              results,
+              spec.commandLine().getOut())
+          .run(model.get(), masking);
     }
     return 0;
   }
 
-  private void require(boolean ok, String text) {
-    if (!ok) {
-      throw new ParameterException(spec.commandLine(), text);
+  private Optional<Table> table() {
+    return Optional.ofNullable(givenTable);
+  }
+
+  private Task task(ModelConfig classifier) {
+    Task all =
+        table()
+            .map(given -> Task.ofTable(given.file, reader(given, classifier), metricName))
+            .orElseGet(
+                () ->
+                    Task.ofGlue(task.orElseThrow(), dataDir.orElseThrow(), metricName, classifier));
+    return dataSubset == ALL_EXAMPLES ? all : all.first(dataSubset);
+  }
+
+  private static DatasetReader reader(Table table, ModelConfig classifier) {
+    DatasetReader.Builder reader =
+        DatasetReader.builder().text(table.text).label(table.label).labelsOf(classifier);
+    table.pair.ifPresent(reader::pair);
+    return reader.build();
+  }
+
+  private void checkUsage() {
+    require(
+        !noCuda || List.of("auto", "cpu").contains(arguments.device()),
+        "--no_cuda and --device %s contradict each other",
+        arguments.device());
+    if (model.isEmpty() && task.isEmpty() && dataDir.isEmpty() && table().isEmpty()) {
+      require(
+          !tryMasking
+              && savePruned.isEmpty()
+              && metricName.isEmpty()
+              && batchSize.isEmpty()
+              && maxSequenceLength.isEmpty()
+              && dataSubset == ALL_EXAMPLES,
+          "--model_name_or_path is missing: without a model and data, there is nothing to choose");
+      return;
+    }
+    require(model.isPresent(), "--model_name_or_path is missing");
+    require(outputDir.isPresent(), "--output_dir is missing");
+    require(
+        table().isPresent()
+            ? task.isEmpty() && dataDir.isEmpty()
+            : task.isPresent() && dataDir.isPresent(),
+        "either --task_name and --data_dir, or --input, must be given");
+    require(
+        dataSubset == ALL_EXAMPLES || dataSubset > 0,
+        "--data_subset is %d, expected more than 0, or %d for all",
+        dataSubset,
+        ALL_EXAMPLES);
+    requirePositive("--max_seq_length", maxSequenceLength);
+    requirePositive("--batch_size", batchSize);
+    require(
+        maskingThreshold > 0 && maskingThreshold < 1,
+        "--masking_threshold is %s, expected above 0, below 1",
+        maskingThreshold);
+    require(
+        maskingAmount > 0 && maskingAmount <= 1,
+        "--masking_amount is %s, expected above 0, at most 1",
+        maskingAmount);
+    require(savePruned.isEmpty() || tryMasking, "--save_pruned saves what --try_masking prunes");
+    try {
+      metricName.ifPresent(name -> task.map(known -> known.metric(name)).or(() -> of(name)));
+    } catch (BertologyException e) {
+      require(false, "--metric_name: %s", e.getMessage());
     }
   }
 
-  private HeadImportance.Kind kind() {
-    for (HeadImportance.Kind known : HeadImportance.Kind.values()) {
-      if (known.name().equalsIgnoreCase(importance)) {
-        return known;
-      }
-    }
-    throw new ParameterException(
-        spec.commandLine(),
-        "--importance " + importance + ": expected paper, per_token, signed, squared or hf");
+  private static Optional<Metric> of(String name) {
+    return Optional.of(Metric.of(name));
   }
 
-  private TaskRun.Task task(Model loaded) {
-    String name;
-    Dataset data;
-    Map<String, Metric> metrics;
-    String metric;
-    if (input.isPresent()) {
-      DatasetReader.Builder reader =
-          DatasetReader.builder()
-              .text(columns.text.orElse("sentence"))
-              .label(columns.label.orElse("label"))
-              .labelsOf(loaded.config());
-      columns.pair.ifPresent(reader::pair);
-      data = reader.build().read(input.get());
-      name = data.name();
-      boolean classes = data.labels().kind() == Labels.Kind.CLASSES;
-      Metric usual = classes ? Metric.ACC : Metric.CORR;
-      Metric wanted = metricName.map(Metric::of).orElse(usual);
-      metrics = Map.of(wanted.metricName(), wanted);
-      metric = wanted.metricName();
-    } else {
-      GlueTask glue = GlueTask.of(taskName.orElseThrow());
-      data = glue.read(dataDir.orElseThrow(), GlueTask.Split.DEV);
-      name = glue.taskName();
-      metrics = glue.metrics();
-      metric = metricName.orElse(glue.defaultMetric());
-      metrics = withWanted(metrics, metric, glue.metric(metric));
-    }
-    if (dataSubset > 0) {
-      data = data.first(dataSubset);
-    }
-    return new TaskRun.Task(name, data, metrics, metric);
+  private void requirePositive(String option, Optional<Integer> value) {
+    require(value.orElse(1) > 0, "%s is %d, expected more than 0", option, value.orElse(1));
   }
 
-  private static Map<String, Metric> withWanted(
-      Map<String, Metric> metrics, String name, Metric wanted) {
-    Map<String, Metric> all = new TreeMap<>(metrics);
-    all.put(name, wanted);
-    return all;
+  private void require(boolean ok, String format, Object... values) {
+    Usage.require(ok, spec, format, values);
   }
 }

@@ -1,9 +1,11 @@
 package org.bertology4j.cli;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.stream.DoubleStream;
 import org.bertology4j.Activations;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
@@ -18,6 +20,12 @@ import org.bertology4j.text.Metric;
 
 /** Passes of a model over a labelled data set: its scores, and the importance of its heads. */
 final class TaskPass {
+  // A pass over few tokens is short: it takes many to be sure.
+  private static final int ENOUGH_TOKENS = 4096;
+  private static final int LEAST_PASSES = 5;
+  private static final double ENOUGH_SECONDS = 0.2;
+  private static final double WARM_UP_SECONDS = 0.1;
+
   private final Model model;
   private final Dataset data;
   private final List<Batch> batches;
@@ -67,53 +75,62 @@ final class TaskPass {
   /** A pass with gradients, under the model's own mask. */
   Result measure(String title, HeadImportance.Accumulator accumulator) {
     Predictions predictions = new Predictions();
-    HeadImportance importance =
-        HeadImportance.measure(
-            model, Progress.over(title, batches), accumulator, predictions::add, Capture.LOGITS);
-    return new Result(importance, predictions);
+    try (Progress<Batch> progress = Progress.over(title, batches)) {
+      HeadImportance importance =
+          HeadImportance.measure(model, progress, accumulator, predictions::add, Capture.LOGITS);
+      return new Result(importance, predictions);
+    }
   }
 
   /** A forward pass. */
   Predictions predict(String title, HeadMask mask) {
     Predictions predictions = new Predictions();
     RunOptions options = RunOptions.capturing(Capture.LOGITS).headMask(mask);
-    for (Batch batch : Progress.over(title, batches)) {
-      try (Activations run = model.run(batch, options)) {
-        predictions.add(run);
+    try (Progress<Batch> progress = Progress.over(title, batches)) {
+      for (Batch batch : progress) {
+        try (Activations run = model.run(batch, options)) {
+          predictions.add(run);
+        }
       }
     }
     return predictions;
   }
 
   /**
-   * Examples a second of forward passes under the model's own mask: the median of some passes over
-   * the first batches, after one that does not count.
+   * Examples a second of forward passes under the model's own mask: the median of passes over the
+   * first batches, after some that do not count.
    */
   double examplesPerSecond() {
-    final int passes = 5;
-    final int enough = 4096;
     List<Batch> some = new ArrayList<>();
     long tokens = 0;
     long examples = 0;
     for (Batch batch : batches) {
-      if (tokens >= enough) {
+      if (tokens >= ENOUGH_TOKENS) {
         break;
       }
       some.add(batch);
       tokens += batch.tokens();
       examples += batch.examples();
     }
-    double[] seconds = new double[passes];
-    for (int pass = -1; pass < passes; pass++) {
+    passes(some, 1, WARM_UP_SECONDS);
+    double[] seconds = passes(some, LEAST_PASSES, ENOUGH_SECONDS);
+    Arrays.sort(seconds);
+    return examples / seconds[seconds.length / 2];
+  }
+
+  /** Seconds of each pass: of so many, and of more until so much time is spent. */
+  private double[] passes(List<Batch> some, int least, double enough) {
+    DoubleStream.Builder seconds = DoubleStream.builder();
+    double spent = 0;
+    for (int pass = 0; pass < least || spent < enough; pass++) {
       long start = System.nanoTime();
       for (Batch batch : some) {
         model.run(batch, Capture.LOGITS).close();
       }
-      if (pass >= 0) {
-        seconds[pass] = (System.nanoTime() - start) * 1e-9;
-      }
+      double elapsed = (System.nanoTime() - start) * 1e-9;
+      seconds.add(elapsed);
+      spent += elapsed;
     }
-    java.util.Arrays.sort(seconds);
-    return examples / seconds[passes / 2];
+    return seconds.build().toArray();
   }
 }
