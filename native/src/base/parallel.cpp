@@ -6,6 +6,7 @@
 #include <cmath>
 #include <exception>
 #include <fstream>
+#include <system_error>
 
 #include "base/error.h"
 
@@ -66,15 +67,24 @@ struct ThreadPool::Job {
 
 ThreadPool::ThreadPool(int threads, std::function<void()> on_start) {
   workers_.reserve(static_cast<size_t>(std::max(0, threads - 1)));
-  for (int i = 1; i < threads; ++i) {
-    workers_.emplace_back([this, on_start] {
-      on_start();
-      work();
-    });
+  try {
+    for (int i = 1; i < threads; ++i) {
+      workers_.emplace_back([this, on_start] {
+        on_start();
+        work();
+      });
+    }
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size();
+    stop();
+    fail(BERTOLOGY_OUT_OF_MEMORY, "thread ", started + 2, " of ", threads,
+         " could not be started: ", error.what());
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;

@@ -23,7 +23,8 @@ class ThreadPool {
   /// a call.
   using Body = std::function<void(int64_t task, int worker)>;
 
-  /// `on_start` runs once in every thread of the pool.
+  /// `on_start` runs once in every thread of the pool. Fails with BERTOLOGY_OUT_OF_MEMORY if the
+  /// system has no more threads.
   ThreadPool(int threads, std::function<void()> on_start);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -40,6 +41,7 @@ class ThreadPool {
  private:
   struct Job;
 
+  void stop();
   void work();
   static void take_part(Job& job);
 

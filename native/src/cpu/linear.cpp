@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <vector>
 
 #include "base/error.h"
@@ -17,14 +18,31 @@ namespace {
 // cache for the epilogue.
 constexpr int64_t kBlockRows = 64;
 
+// oneDNN compiles a kernel for each number of rows and keeps it in half a megabyte. So a block is
+// one product of a multiple of this many rows, and one of the 2 to 9 rows that remain.
+constexpr int64_t kRowStep = 8;
+
 // Tasks for each thread that a product is cut into, if it has that many panels: the last ones even
 // out the load.
 constexpr int64_t kTasksPerThread = 4;
 
-/// How the work divides: blocks of rows, all of the same size or one less, times groups of panels.
+constexpr int64_t align(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/// The products that a block of rows is multiplied by: the second may have none.
+std::array<int64_t, 2> pieces(int64_t rows) {
+  const int64_t rest = rows % kRowStep;
+  if (rest == 0 || rows <= kRowStep + 1) return {rows, 0};
+  if (rest == 1) return {rows - kRowStep - 1, kRowStep + 1};
+  return {rows - rest, rest};
+}
+
+/// How the work divides: blocks of rows, all of the same size but the last, times groups of panels.
 struct Division {
-  Division(int64_t rows, int64_t panels, int threads)
-      : rows_(rows), panels_(panels), blocks_((rows + kBlockRows - 1) / kBlockRows) {
+  Division(int64_t rows, int64_t panels, int threads) : rows_(rows), panels_(panels) {
+    const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
+    const int64_t even = (rows + blocks - 1) / blocks;
+    block_rows_ = (even + kRowStep - 1) / kRowStep * kRowStep;
+    blocks_ = (rows + block_rows_ - 1) / block_rows_;
     const int64_t wanted = kTasksPerThread * threads;
     if (blocks_ < wanted) groups_ = std::min(panels, (wanted + blocks_ - 1) / blocks_);
   }
@@ -36,48 +54,102 @@ struct Division {
   Task operator[](int64_t task) const {
     const int64_t block = task / groups_;
     const int64_t group = task % groups_;
-    const int64_t row = block * rows_ / blocks_;
-    return {row, (block + 1) * rows_ / blocks_ - row, group * panels_ / groups_,
+    const int64_t row = block * block_rows_;
+    return {row, std::min(block_rows_, rows_ - row), group * panels_ / groups_,
             (group + 1) * panels_ / groups_};
   }
-  /// Rows of the small blocks; the others have one more.
-  int64_t block_rows() const { return rows_ / blocks_; }
-  bool uneven() const { return rows_ % blocks_ != 0; }
+
+  /// The numbers of rows that products have; 0 where there are fewer than three.
+  std::array<int64_t, 3> row_counts() const {
+    const auto [first, second] = pieces(rows_ - (blocks_ - 1) * block_rows_);
+    return {blocks_ > 1 ? block_rows_ : 0, first, second};
+  }
 
  private:
   int64_t rows_;
   int64_t panels_;
+  int64_t block_rows_;
   int64_t blocks_;
   int64_t groups_ = 1;
 };
 
-/// The products of an operation: for each panel one for the small blocks of rows and one for the
-/// others.
+/// The products of an operation, for each panel and number of rows.
 class PanelProducts {
  public:
   PanelProducts(Products& products, const Division& division)
-      : products_(products), division_(division) {}
+      : products_(products), counts_(division.row_counts()) {}
 
-  /// Adds the products of the next panel. shape.rows is set here.
+  /// Adds the next panel. shape.rows is set here.
   void add(ProductShape shape) {
-    for (int64_t more = 0; more <= (division_.uneven() ? 1 : 0); ++more) {
-      shape.rows = division_.block_rows() + more;
-      made_[static_cast<size_t>(more)].push_back(products_.find(shape));
-      scratch_bytes_ =
-          std::max(scratch_bytes_, made_[static_cast<size_t>(more)].back()->scratch_bytes());
+    shapes_.push_back(shape);
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      made_[i].push_back(nullptr);
+      if (counts_[i] == 0) continue;
+      ProductShape of_count = shape;
+      of_count.rows = counts_[i];
+      if (counts_[i] == 1) {
+        of_count.rows = 2;
+        of_count.a_stride = shape.depth;
+        of_count.c_stride = shape.columns;
+        single_bytes_ = std::max(single_bytes_, input_bytes(shape) + output_bytes(shape));
+      }
+      made_[i].back() = products_.find(of_count);
+      scratch_bytes_ = std::max(scratch_bytes_, align(made_[i].back()->scratch_bytes()));
     }
   }
 
-  const Product& get(int64_t panel, int64_t rows) const {
-    return *made_[static_cast<size_t>(rows - division_.block_rows())][static_cast<size_t>(panel)];
+  /// Multiplies a task's rows by a panel.
+  void execute(int64_t panel, int64_t rows, const void* a, const void* b, const float* bias,
+               float* c, void* scratch) const {
+    const ProductShape& shape = shapes_[static_cast<size_t>(panel)];
+    if (rows == 1) return execute_single(panel, a, b, bias, c, scratch);
+    for (const int64_t count : pieces(rows)) {
+      if (count == 0) break;
+      get(panel, count).execute(a, b, bias, c, scratch);
+      a = static_cast<const char*>(a) + count * shape.a_stride * size_of(shape.dtype);
+      c += count * shape.c_stride;
+    }
   }
-  int64_t scratch_bytes() const { return (scratch_bytes_ + 63) / 64 * 64; }
+
+  int64_t scratch_bytes() const { return scratch_bytes_ + single_bytes_; }
 
  private:
+  static int64_t input_bytes(const ProductShape& s) {
+    return align(2 * s.depth * size_of(s.dtype));
+  }
+  static int64_t output_bytes(const ProductShape& s) {
+    return align(2 * s.columns * static_cast<int64_t>(sizeof(float)));
+  }
+
+  const Product& get(int64_t panel, int64_t rows) const {
+    const size_t i =
+        static_cast<size_t>(std::find(counts_.begin(), counts_.end(), rows) - counts_.begin());
+    return *made_[i][static_cast<size_t>(panel)];
+  }
+
+  /// One row as two: for a single one oneDNN adds in another order, and an example's numbers would
+  /// depend on how many others are in its batch.
+  void execute_single(int64_t panel, const void* a, const void* b, const float* bias, float* c,
+                      void* scratch) const {
+    const ProductShape& shape = shapes_[static_cast<size_t>(panel)];
+    const size_t in_bytes = static_cast<size_t>(shape.depth * size_of(shape.dtype));
+    const size_t out_bytes = static_cast<size_t>(shape.columns) * sizeof(float);
+    char* twice = static_cast<char*>(scratch) + scratch_bytes_;
+    float* result = reinterpret_cast<float*>(twice + input_bytes(shape));
+    for (int copy = 0; copy < 2; ++copy) {
+      std::memcpy(twice + copy * in_bytes, a, in_bytes);
+      if (shape.accumulate) std::memcpy(result + copy * shape.columns, c, out_bytes);
+    }
+    get(panel, 1).execute(twice, b, bias, result, scratch);
+    std::memcpy(c, result, out_bytes);
+  }
+
   Products& products_;
-  const Division& division_;
-  std::array<std::vector<std::shared_ptr<const Product>>, 2> made_;
+  const std::array<int64_t, 3> counts_;
+  std::vector<ProductShape> shapes_;
+  std::array<std::vector<std::shared_ptr<const Product>>, 3> made_;
   int64_t scratch_bytes_ = 0;
+  int64_t single_bytes_ = 0;
 };
 
 const Panel* first_of_part(const std::vector<Panel>& panels, int part) {
@@ -117,7 +189,7 @@ void CpuStream::linear_forward(const LinearForward& op) {
     products.add({0, inputs, panels[p].columns, inputs, panels[p].stride, op.output_stride,
                   matrix.dtype(), panels[p].layout, op.bias != nullptr, false});
   }
-  const int64_t rounded_bytes = rounds ? (kBlockRows * inputs * 2 + 63) / 64 * 64 : 0;
+  const int64_t rounded_bytes = rounds ? align(kBlockRows * inputs * 2) : 0;
   reserve_scratch(products.scratch_bytes() + rounded_bytes);
 
   float* target = op.preactivation != nullptr ? op.preactivation : op.output;
@@ -131,7 +203,7 @@ void CpuStream::linear_forward(const LinearForward& op) {
       const int64_t column = panel.part * part_outputs + panel.first;  // of the whole matrix
       const int64_t place = row * op.output_stride + column - op.first_part * part_outputs;
       const float* bias = op.bias == nullptr ? nullptr : op.bias + column;
-      products.get(p, rows).execute(input, panel.data, bias, target + place, space);
+      products.execute(p, rows, input, panel.data, bias, target + place, space);
       if (op.activation == Activation::kNone && target == op.output) continue;
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t at = place + r * op.output_stride;
@@ -164,7 +236,7 @@ void CpuStream::linear_backward(const LinearBackward& op) {
                     panel.layout, false, op.accumulate || part > 0});
     }
   }
-  const int64_t rounded_bytes = rounds ? (kBlockRows * a_stride * 2 + 63) / 64 * 64 : 0;
+  const int64_t rounded_bytes = rounds ? align(kBlockRows * a_stride * 2) : 0;
   reserve_scratch(products.scratch_bytes() + rounded_bytes);
 
   backend_.parallel(division.tasks(), [&](int64_t task, int worker) {
@@ -173,13 +245,13 @@ void CpuStream::linear_backward(const LinearBackward& op) {
     const void* d_output =
         as_input(kernels(), matrix.dtype(), op.d_output + row * op.d_output_stride, rows,
                  op.parts * part_outputs, op.d_output_stride, space + products.scratch_bytes());
-    const int64_t element = rounds ? 2 : 4;
+    const int64_t element = size_of(matrix.dtype());
     for (int64_t p = first_panel; p < last_panel; ++p) {
       float* d_input = op.d_input + row * inputs + panels[p].first;
       for (int part = 0; part < op.parts; ++part) {
         const int64_t index = part * part_panels + p;
         const char* a = static_cast<const char*>(d_output) + part * part_outputs * element;
-        products.get(index, rows).execute(a, panels[index].data, nullptr, d_input, space);
+        products.execute(index, rows, a, panels[index].data, nullptr, d_input, space);
       }
       if (op.activation == Activation::kNone) continue;
       for (int64_t r = 0; r < rows; ++r) {

@@ -22,6 +22,8 @@ void check(dnnl_status_t status, const char* call) {
 /// One engine for the process: it has no state of ours.
 dnnl_engine_t engine() {
   static const dnnl_engine_t engine = [] {
+    // oneDNN would keep the last 1024 kernels too. Enough for packing a matrix are these.
+    check(dnnl_set_primitive_cache_capacity(16), "set_primitive_cache_capacity");
     dnnl_engine_t made = nullptr;
     check(dnnl_engine_create(&made, dnnl_cpu, 0), "engine_create");
     return made;
@@ -189,9 +191,28 @@ void Product::execute(const void* a, const void* b, const float* bias, float* c,
 
 std::shared_ptr<const Product> Products::find(const ProductShape& shape) {
   std::lock_guard<std::mutex> lock(mutex_);
-  std::shared_ptr<const Product>& product = products_[shape];
-  if (product == nullptr) product = std::make_shared<const Product>(shape);
-  return product;
+  const auto place = places_.find(shape);
+  if (place != places_.end()) {
+    recent_.splice(recent_.begin(), recent_, place->second);
+    return recent_.front().second;
+  }
+  recent_.emplace_front(shape, std::make_shared<const Product>(shape));
+  try {
+    places_.emplace(shape, recent_.begin());
+  } catch (...) {
+    recent_.pop_front();
+    throw;
+  }
+  if (recent_.size() > kCapacity) {
+    places_.erase(recent_.back().first);
+    recent_.pop_back();
+  }
+  return recent_.front().second;
+}
+
+size_t Products::size() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return recent_.size();
 }
 
 Repacking::Repacking(int64_t depth, int64_t columns, DType dtype, int64_t depth_stride,

@@ -5,10 +5,12 @@
 #include <dnnl.h>
 
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "base/dtype.h"
 #include "base/isa.h"
@@ -87,18 +89,26 @@ class Product {
 };
 
 /// Products by shape, made when first needed: oneDNN compiles a kernel then, which takes half a
-/// millisecond. It has none for any number of rows with packed weights, so each number of rows is a
-/// shape of its own.
+/// millisecond and half a megabyte. It has none for any number of rows with packed weights, so each
+/// number of rows is a shape of its own.
 class Products {
  public:
+  /// Shapes that are kept; those not asked for the longest go. A pass over twelve layers that have
+  /// all lost different numbers of heads needs about 200.
+  static constexpr size_t kCapacity = 256;
+
   std::shared_ptr<const Product> find(const ProductShape& shape);
+  size_t size() const;
 
  private:
   struct Hash {
     size_t operator()(const ProductShape& shape) const;
   };
-  std::mutex mutex_;
-  std::unordered_map<ProductShape, std::shared_ptr<const Product>, Hash> products_;
+  using Entry = std::pair<ProductShape, std::shared_ptr<const Product>>;
+
+  mutable std::mutex mutex_;
+  std::list<Entry> recent_;  // last asked for first
+  std::unordered_map<ProductShape, std::list<Entry>::iterator, Hash> places_;
 };
 
 /// Moves a matrix [depth, columns] between plain float32 and its packed layout.

@@ -1,8 +1,10 @@
 #include "base/parallel.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -88,6 +90,25 @@ TEST(ParallelTest, ThreadsStartWithTheirHook) {
   }
   EXPECT_EQ(started.load(), 3) << "the caller is the fourth";
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+/// 0 if a pool of more threads than there is room for says that memory is out.
+int open_too_many_threads() {
+  rlimit limit;
+  limit.rlim_cur = limit.rlim_max = 1u << 28;  // stacks of a few threads
+  setrlimit(RLIMIT_AS, &limit);
+  try {
+    ThreadPool pool(4096, [] {});
+  } catch (const Error& error) {
+    return error.status() == BERTOLOGY_OUT_OF_MEMORY ? 0 : 1;
+  }
+  return 2;
+}
+
+TEST(ParallelDeathTest, SaysSoWhenThereAreNoMoreThreads) {
+  EXPECT_EXIT(std::_Exit(open_too_many_threads()), ::testing::ExitedWithCode(0), "");
+}
+#endif
 
 TEST(ParallelTest, CountsUsableProcessors) {
   std::string why;

@@ -273,29 +273,81 @@ TEST_P(LinearTest, CutEqualsPackingWhatIsKept) {
   }
 }
 
+// To the last bit, forward and backward, in depths at which oneDNN adds single rows in another
+// order.
 TEST_P(LinearTest, RowsDoNotDependOnTheirNeighbours) {
   Random random(9);
-  const int64_t inputs = 96, outputs = 200;
-  const std::vector<float> w = random.normals(outputs * inputs);
-  const auto matrix = backend().pack(w.data(), outputs, inputs, 1, GetParam().dtype);
-  const std::vector<float> x = random.normals(200 * inputs);
-  const auto run = [&](int64_t first, int64_t rows) {
-    std::vector<float> y(static_cast<size_t>(rows * outputs));
-    LinearForward op;
-    op.weight = matrix.get();
-    op.rows = rows;
-    op.input = x.data() + first * inputs;
-    op.output = y.data();
-    linear_forward(*stream, op);
-    return y;
-  };
-  const std::vector<float> all = run(0, 200);
-  for (const int64_t rows : {1, 2, 7, 63, 64, 65, 150}) {
-    const int64_t first = 200 - rows;
-    const std::vector<float> some = run(first, rows);
-    const std::vector<float> same(all.begin() + first * outputs, all.end());
-    EXPECT_EQ(some, same) << rows << " rows";
+  const int64_t width = 130, rows = 200;
+  for (const int64_t depth : {96, 768, 3072}) {
+    const std::vector<float> w = random.normals(width * depth);
+    const auto forward = backend().pack(w.data(), width, depth, 1, GetParam().dtype);
+    const auto backward = backend().pack(w.data(), depth, width, 1, GetParam().dtype);
+    const std::vector<float> x = random.normals(rows * depth);
+    const std::vector<float> before = random.normals(rows * width);
+    const auto run = [&](int64_t first, int64_t count) {
+      std::vector<float> y(static_cast<size_t>(count * width));
+      LinearForward ahead;
+      ahead.weight = forward.get();
+      ahead.rows = count;
+      ahead.input = x.data() + first * depth;
+      ahead.output = y.data();
+      linear_forward(*stream, ahead);
+      std::vector<float> dx(before.begin() + first * width,
+                            before.begin() + (first + count) * width);
+      LinearBackward back;
+      back.weight = backward.get();
+      back.rows = count;
+      back.d_output = x.data() + first * depth;
+      back.d_input = dx.data();
+      back.accumulate = true;
+      linear_backward(*stream, back);
+      return std::make_pair(y, dx);
+    };
+    const auto all = run(0, rows);
+    const auto last = [&](const std::vector<float>& values, int64_t count) {
+      return std::vector<float>(values.end() - count * width, values.end());
+    };
+    for (const int64_t count : {1, 2, 7, 8, 9, 10, 17, 63, 64, 65, 121, 150}) {
+      const auto some = run(rows - count, count);
+      EXPECT_EQ(some.first, last(all.first, count)) << "forward " << count << " x " << depth;
+      EXPECT_EQ(some.second, last(all.second, count)) << "backward " << count << " x " << depth;
+    }
   }
+}
+
+TEST_P(LinearTest, KernelsAreFewWhateverTheNumbersOfRows) {
+  Random random(10);
+  cpu::CpuBackend& cpu = static_cast<cpu::CpuBackend&>(backend());
+  const size_t before = cpu.products().size();
+  const int64_t width = 61;  // a shape of no other test
+  const std::vector<float> w = random.normals(width * width);
+  const auto matrix = backend().pack(w.data(), width, width, 1, GetParam().dtype);
+  const std::vector<float> x = random.normals(300 * width);
+  std::vector<float> y(x.size());
+  LinearForward op;
+  op.weight = matrix.get();
+  op.input = x.data();
+  op.output = y.data();
+  for (op.rows = 1; op.rows <= 300; ++op.rows) linear_forward(*stream, op);
+  // 2 to 9 rows, multiples of 8 up to 64, and a single row as two.
+  EXPECT_LE(cpu.products().size(), before + 16);
+}
+
+TEST(ProductsTest, ForgetsTheShapesNotAskedForTheLongest) {
+  cpu::Products products;
+  const auto shape = [](int64_t columns) {
+    return cpu::ProductShape{
+        8, 16, columns, 16, 0, columns, BERTOLOGY_FLOAT32, cpu::Layout2d::kPacked, false, false};
+  };
+  const auto first = products.find(shape(1));
+  const auto second = products.find(shape(2));
+  for (int64_t columns = 3; columns <= static_cast<int64_t>(cpu::Products::kCapacity); ++columns)
+    products.find(shape(columns));
+  EXPECT_EQ(products.find(shape(1)), first);
+  products.find(shape(static_cast<int64_t>(cpu::Products::kCapacity) + 1));
+  EXPECT_EQ(products.size(), cpu::Products::kCapacity);
+  EXPECT_EQ(products.find(shape(1)), first) << "asked for again and gone";
+  EXPECT_NE(products.find(shape(2)), second) << "not asked for and kept";
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, LinearTest, ::testing::ValuesIn(device_cases()), case_name);
