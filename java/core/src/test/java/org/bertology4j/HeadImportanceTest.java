@@ -188,11 +188,15 @@ class HeadImportanceTest {
   void needsExamplesAndLabels() {
     try (Golden golden = new Golden("classification");
         Model model = Model.load(golden.folder)) {
-      assertThrows(BertologyException.class, () -> HeadImportance.measure(model, List.of()));
-      Batch unlabelled = Batch.of(new int[] {1, 2, 3});
       BertologyException e =
+          assertThrows(BertologyException.class, () -> HeadImportance.measure(model, List.of()));
+      assertEquals(BertologyException.Kind.INVALID_ARGUMENT, e.kind());
+      assertEquals("importance needs at least one example", e.getMessage());
+      Batch unlabelled = Batch.of(new int[] {1, 2, 3});
+      e =
           assertThrows(
               BertologyException.class, () -> HeadImportance.measure(model, List.of(unlabelled)));
+      assertEquals(BertologyException.Kind.INVALID_ARGUMENT, e.kind());
       assertTrue(e.getMessage().contains("need labels"), e.getMessage());
     }
   }
