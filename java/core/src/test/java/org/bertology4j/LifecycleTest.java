@@ -38,6 +38,12 @@ class LifecycleTest {
     assertEquals("the " + what + " closed", e.getMessage());
   }
 
+  private static void assertInvalid(String text, org.junit.jupiter.api.function.Executable call) {
+    BertologyException e = assertThrows(BertologyException.class, call, text);
+    assertEquals(BertologyException.Kind.INVALID_ARGUMENT, e.kind());
+    assertTrue(e.getMessage().contains(text), e.getMessage());
+  }
+
   @Test
   void closedModelsSaySo() {
     Model model = load();
@@ -133,17 +139,20 @@ class LifecycleTest {
       assertEquals(100, maps.elements());
       assertEquals(3, maps.rank());
       for (long[] index : new long[][] {{4, 0, 0}, {0, 5, 0}, {0, 0, 5}, {-1, 0, 0}}) {
-        assertThrows(BertologyException.class, () -> maps.get(index[0], index[1], index[2]));
+        assertInvalid("is outside shape [4, 5, 5]", () -> maps.get(index[0], index[1], index[2]));
       }
-      assertThrows(BertologyException.class, () -> maps.get(0, 0));
-      assertThrows(BertologyException.class, () -> maps.slice(4));
-      assertThrows(BertologyException.class, () -> maps.size(3));
-      assertThrows(BertologyException.class, () -> maps.copyTo(new float[99], 0));
-      assertThrows(BertologyException.class, () -> maps.copyTo(new float[101], 2));
-      assertThrows(BertologyException.class, () -> run.attention(3, 0));
-      assertThrows(BertologyException.class, () -> run.attention(0, 2));
-      assertThrows(BertologyException.class, () -> run.attention(0, -1));
-      assertThrows(BertologyException.class, () -> run.hiddenState(0, 0), "not captured");
+      assertInvalid("2 indices for a tensor of shape [4, 5, 5]", () -> maps.get(0, 0));
+      assertInvalid("index 4 of dimension 0 is outside shape [4, 5, 5]", () -> maps.slice(4));
+      assertInvalid("dimension 3 of a tensor", () -> maps.size(3));
+      assertInvalid(
+          "99 elements from 0 on has no room for shape [4, 5, 5]",
+          () -> maps.copyTo(new float[99], 0));
+      assertInvalid("101 elements from 2 on has no room", () -> maps.copyTo(new float[101], 2));
+      assertInvalid("layer 3 does not exist: there are layers 0 to 2", () -> run.attention(3, 0));
+      assertInvalid(
+          "example 2 does not exist: the batch has examples 0 to 1", () -> run.attention(0, 2));
+      assertInvalid("example -1 does not exist", () -> run.attention(0, -1));
+      assertInvalid("HIDDEN_STATES of layer 0 was not asked for", () -> run.hiddenState(0, 0));
       assertEquals(0, run.get(Capture.LOSS, 0, 1).rank());
       assertEquals(run.loss().get(1), run.get(Capture.LOSS, 0, 1).get());
       float[] all = maps.toArray();
