@@ -115,7 +115,11 @@ public final class Model implements AutoCloseable {
     shape.pooling(code(config.pooling()));
     shape.dtype(Device.code(dtype));
     bertology_model created = new bertology_model((Pointer) null);
-    Native.check(bertology.bertology_model_create(device.handle(), shape, created));
+    try {
+      Native.check(bertology.bertology_model_create(device.handle(), shape, created));
+    } catch (BertologyException e) {
+      throw new BertologyException(e.kind(), checkpoint.source() + ": " + e.getMessage(), e);
+    }
     return created;
   }
 

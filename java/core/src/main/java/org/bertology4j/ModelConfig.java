@@ -61,6 +61,8 @@ public final class ModelConfig {
 
   private static final String POOLING = "bertology_pooling";
   private static final int MOST_LABELS = 1 << 20;
+  private static final int MOST_LAYERS = 4096;
+  private static final int MOST_HEADS = 4096;
 
   private final JsonObject json;
   private final Architecture architecture;
@@ -96,28 +98,27 @@ public final class ModelConfig {
         where,
         hiddenSize,
         numAttentionHeads);
+    BertologyException.check(
+        numHiddenLayers <= MOST_LAYERS && numAttentionHeads <= MOST_HEADS,
+        "%s: %d layers of %d heads, expected at most %d of %d",
+        where,
+        numHiddenLayers,
+        numAttentionHeads,
+        MOST_LAYERS,
+        MOST_HEADS);
     hiddenAct = readHiddenAct(where);
     layerNormEps = number("layer_norm_eps", where, 1e-12).floatValue();
     String positions = string("position_embedding_type", "absolute");
-    BertologyException.check(
-        positions.equals("absolute"),
-        "%s: position_embedding_type \"%s\" is not supported, only \"absolute\" is",
-        where,
-        positions);
+    checkSupported("position_embedding_type", positions, where, "absolute");
     task = readTask();
     labels = readLabels(where);
-    String problem = string("problem_type", labels.size() == 1 ? "regression" : "");
-    BertologyException.check(
-        !problem.equals("multi_label_classification"),
-        "%s: problem_type \"%s\" is not supported",
-        where,
-        problem);
+    String usual = labels.size() == 1 ? "regression" : "single_label_classification";
+    String problem = string("problem_type", usual);
+    checkSupported("problem_type", problem, where, "regression", "single_label_classification");
     regression = problem.equals("regression");
     pooling = readPooling(where);
     prunedHeads = readPrunedHeads(where);
-    prunedHeads.checkWithin(numHiddenLayers, numAttentionHeads);
-    tiedEmbeddings =
-        !json.has("tie_word_embeddings") || json.get("tie_word_embeddings").getAsBoolean();
+    tiedEmbeddings = flag("tie_word_embeddings", where, true);
   }
 
   /**
@@ -126,7 +127,18 @@ public final class ModelConfig {
    * @param where what to call it in messages
    */
   public static ModelConfig fromJson(JsonObject json, String where) {
-    return new ModelConfig(json, where);
+    try {
+      return new ModelConfig(json, where);
+    } catch (IllegalStateException
+        | UnsupportedOperationException
+        | NumberFormatException
+        | ClassCastException e) {
+      // What Gson throws for an entry of another type than asked for.
+      throw new BertologyException(
+          BertologyException.Kind.INVALID_ARGUMENT,
+          where + ": an entry is not of the type that it should be: " + e.getMessage(),
+          e);
+    }
   }
 
   private Architecture readArchitecture(String where) {
@@ -156,7 +168,7 @@ public final class ModelConfig {
   }
 
   private Task readTask() {
-    if (json.has("architectures") && json.get("architectures").isJsonArray()) {
+    if (has("architectures")) {
       for (JsonElement name : json.getAsJsonArray("architectures")) {
         if (name.getAsString().endsWith("ForSequenceClassification")) {
           return Task.SEQUENCE_CLASSIFICATION;
@@ -171,7 +183,7 @@ public final class ModelConfig {
   }
 
   private List<String> readLabels(String where) {
-    if (json.has("id2label") && json.get("id2label").isJsonObject()) {
+    if (has("id2label")) {
       Map<Integer, String> byId = new TreeMap<>();
       for (Map.Entry<String, JsonElement> entry : json.getAsJsonObject("id2label").entrySet()) {
         byId.put(integer(entry.getKey(), "id2label", where), entry.getValue().getAsString());
@@ -185,12 +197,13 @@ public final class ModelConfig {
           names.size() - 1);
       return List.copyOf(names);
     }
-    int count = number("num_labels", where, 2).intValue();
+    Number given = number("num_labels", where, 2);
+    int count = given.intValue();
     BertologyException.check(
-        count >= 0 && count <= MOST_LABELS,
-        "%s: num_labels is %d, expected 0 to %d",
+        given.doubleValue() == count && count >= 0 && count <= MOST_LABELS,
+        "%s: num_labels is %s, expected a whole number from 0 to %d",
         where,
-        count,
+        given,
         MOST_LABELS);
     List<String> names = new ArrayList<>();
     for (int i = 0; i < count; i++) {
@@ -211,28 +224,62 @@ public final class ModelConfig {
 
   private Heads readPrunedHeads(String where) {
     Map<Integer, List<Integer>> heads = new TreeMap<>();
-    if (json.has("pruned_heads") && json.get("pruned_heads").isJsonObject()) {
+    if (has("pruned_heads")) {
       for (Map.Entry<String, JsonElement> entry : json.getAsJsonObject("pruned_heads").entrySet()) {
         List<Integer> ofLayer = new ArrayList<>();
         for (JsonElement head : entry.getValue().getAsJsonArray()) {
-          ofLayer.add(head.getAsInt());
+          ofLayer.add(integer(head.getAsString(), "pruned_heads", where));
         }
         heads.put(integer(entry.getKey(), "pruned_heads", where), ofLayer);
       }
     }
-    return Heads.of(heads);
+    try {
+      Heads pruned = Heads.of(heads);
+      pruned.checkWithin(numHiddenLayers, numAttentionHeads);
+      return pruned;
+    } catch (BertologyException e) {
+      throw new BertologyException(e.kind(), where + ": pruned_heads: " + e.getMessage(), e);
+    }
+  }
+
+  private static void checkSupported(String name, String value, String where, String... supported) {
+    if (!List.of(supported).contains(value)) {
+      throw new BertologyException(
+          BertologyException.Kind.UNSUPPORTED,
+          String.format(
+              "%s: %s \"%s\" is not supported; expected %s",
+              where, name, value, String.join(" or ", supported)));
+    }
   }
 
   private static int integer(String text, String entry, String where) {
     try {
       return Integer.parseInt(text);
     } catch (NumberFormatException e) {
-      throw BertologyException.invalid("%s: %s has \"%s\", expected a number", where, entry, text);
+      throw BertologyException.invalid(
+          "%s: %s has \"%s\", expected a whole number", where, entry, text);
     }
   }
 
+  private boolean has(String name) {
+    return json.has(name) && !json.get(name).isJsonNull();
+  }
+
+  private boolean flag(String name, String where, boolean otherwise) {
+    if (!has(name)) {
+      return otherwise;
+    }
+    BertologyException.check(
+        json.get(name) instanceof JsonPrimitive primitive && primitive.isBoolean(),
+        "%s: %s is %s, expected true or false",
+        where,
+        name,
+        json.get(name));
+    return json.get(name).getAsBoolean();
+  }
+
   private int size(String name, String where) {
-    BertologyException.check(json.has(name), "%s has no %s", where, name);
+    BertologyException.check(has(name), "%s has no %s", where, name);
     Number value = number(name, where, null);
     BertologyException.check(
         value.doubleValue() == value.intValue() && value.intValue() > 0,
@@ -244,7 +291,7 @@ public final class ModelConfig {
   }
 
   private Number number(String name, String where, Number otherwise) {
-    if (!json.has(name) || json.get(name).isJsonNull()) {
+    if (!has(name)) {
       return otherwise;
     }
     JsonElement value = json.get(name);
@@ -258,9 +305,7 @@ public final class ModelConfig {
   }
 
   private String string(String name, String otherwise) {
-    return json.has(name) && json.get(name).isJsonPrimitive()
-        ? json.get(name).getAsString()
-        : otherwise;
+    return has(name) ? json.get(name).getAsJsonPrimitive().getAsString() : otherwise;
   }
 
   /** Which architecture it is. */

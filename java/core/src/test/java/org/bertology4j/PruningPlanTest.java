@@ -7,7 +7,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 class PruningPlanTest {
   private static final HeadScores SCORES =
@@ -63,25 +65,42 @@ class PruningPlanTest {
     }
   }
 
+  private static void assertInvalid(String text, Executable call) {
+    BertologyException e = assertThrows(BertologyException.class, call, text);
+    assertEquals(BertologyException.Kind.INVALID_ARGUMENT, e.kind());
+    assertTrue(e.getMessage().contains(text), e.getMessage());
+  }
+
   @Test
   void badPlansAreRefused() {
     PruningPlan plan = SCORES.plan();
-    assertThrows(BertologyException.class, () -> plan.removeLowest(1.1));
-    assertThrows(BertologyException.class, () -> plan.removeLowest(-0.1));
-    assertThrows(BertologyException.class, () -> plan.removeLowest(Double.NaN));
-    assertThrows(BertologyException.class, () -> plan.remove(13));
-    assertThrows(BertologyException.class, () -> plan.keepAtLeast(-1));
-    assertThrows(BertologyException.class, () -> plan.removeLowestOfEachLayer(2));
+    assertInvalid("fraction 1.1 of the heads: expected 0 to 1", () -> plan.removeLowest(1.1));
+    assertInvalid("fraction -0.1", () -> plan.removeLowest(-0.1));
+    assertInvalid("fraction NaN", () -> plan.removeLowest(Double.NaN));
+    assertInvalid("remove 13 heads of 12", () -> plan.remove(13));
+    assertInvalid("keep at least -1 heads", () -> plan.keepAtLeast(-1));
+    assertInvalid("fraction 2.0", () -> plan.removeLowestOfEachLayer(2));
   }
 
   @Test
   void headsAsText() {
     assertEquals("0:1,3;2:5", Heads.parse(" 2:5 ; 0:3, 1").toString());
     assertTrue(Heads.parse("").isEmpty());
-    for (String bad :
-        List.of("0", "0:", "a:1", "0:1;0:1", "0:1,1", "-1:0", "0:-1", "0:1:2", "0:1.5")) {
-      assertThrows(BertologyException.class, () -> Heads.parse(bad), bad);
-    }
+    Map<String, String> refused =
+        Map.of(
+            "0", "\"0\" is not layer:head,head",
+            "0:1:2", "\"0:1:2\" is not layer:head,head",
+            "0:", "\"\" is not a number",
+            "a:1", "\"a\" is not a number",
+            "0:1.5", "\"1.5\" is not a number",
+            "0:1;0:1", "head 1 of layer 0 is named twice",
+            "0:1,1", "head 1 of layer 0 is named twice",
+            "-1:0", "head 0 of layer -1: numbers count from 0",
+            "0:-1", "head -1 of layer 0: numbers count from 0");
+    refused.forEach((bad, text) -> assertInvalid(text, () -> Heads.parse(bad)));
+    Heads.Head head = new Heads.Head(0, 1);
+    assertInvalid(
+        "head 1 of layer 0 is named twice", () -> PruningPlan.inOrder(List.of(head, head)));
     Heads heads = Heads.parse("0:1,3;2:5");
     assertEquals(Heads.parse("0:1,2,3;2:5"), heads.plus(Heads.parse("0:2,3")));
     assertEquals(Heads.parse("0:1"), heads.minus(Heads.parse("0:3;2:5;7:7")));

@@ -87,6 +87,59 @@ class PruningTest {
     }
   }
 
+  // test_model_outputs_equivalence: every way to a result leads to the same one.
+  @Test
+  void namedAndGeneralAccessAgree() {
+    try (Activations run =
+        model.run(
+            batch,
+            Capture.all().stream()
+                .filter(capture -> capture != Capture.TOKEN_LOGITS)
+                .toArray(Capture[]::new))) {
+      for (int b = 0; b < batch.examples(); b++) {
+        assertSame(run.logits(b), run, Capture.LOGITS, 0, b);
+        assertSame(run.logits().slice(b), run, Capture.LOGITS, 0, b);
+        assertSame(run.poolerOutput(b), run, Capture.POOLER_OUTPUT, 0, b);
+        assertSame(run.headGradients().slice(b), run, Capture.HEAD_GRADIENTS, 0, b);
+        assertSame(run.tokenHeadGradients().slice(b), run, Capture.TOKEN_HEAD_GRADIENTS, 0, b);
+        for (int l = 0; l < 3; l++) {
+          assertSame(run.hiddenState(l + 1, b), run, Capture.HIDDEN_STATES, l + 1, b);
+          assertSame(run.attention(l, b), run, Capture.ATTENTIONS, l, b);
+          assertSame(run.attentionEntropy(l, b), run, Capture.ATTENTION_ENTROPIES, l, b);
+          assertSame(run.headOutput(l, b), run, Capture.HEAD_OUTPUTS, l, b);
+          assertSame(run.headOutputGradient(l, b), run, Capture.HEAD_OUTPUT_GRADIENTS, l, b);
+          assertSame(run.attentionGradient(l, b), run, Capture.ATTENTION_GRADIENTS, l, b);
+          assertSame(run.hiddenStateGradient(l, b), run, Capture.HIDDEN_STATE_GRADIENTS, l, b);
+        }
+      }
+    }
+  }
+
+  private static void assertSame(
+      FloatTensor expected, Activations run, Capture capture, int layer, int example) {
+    FloatTensor actual = run.get(capture, layer, example);
+    assertArrayEquals(expected.shape(), actual.shape(), capture.toString());
+    assertArrayEquals(expected.toArray(), actual.toArray(), capture.toString());
+  }
+
+  // test_determinism, and test_torchscript_*'s equality of a model that is loaded again.
+  @Test
+  void runsAgainAndModelsAgainGiveTheSameBits() {
+    try (Model again = Model.load(golden.folder)) {
+      for (Capture capture : ALL) {
+        float[] first = all(model, capture);
+        assertArrayEquals(first, all(model, capture), capture.toString());
+        assertArrayEquals(first, all(again, capture), capture.toString());
+      }
+    }
+  }
+
+  private float[] all(Model of, Capture capture) {
+    try (Activations run = of.run(batch, capture)) {
+      return run.get(capture, capture.isLayered() ? 2 : 0, 2).toArray();
+    }
+  }
+
   // test_retain_grad_hidden_states_attentions: here every layer has gradients, and they are not
   // zero.
   @Test
@@ -378,8 +431,21 @@ class PruningTest {
     assertTrue(e.getMessage().contains("head 2 of layer 1 is pruned"), e.getMessage());
     assertThrows(
         BertologyException.class, () -> model.maskHeads(HeadMask.ones(3, 5)), "another shape");
-    assertThrows(BertologyException.class, () -> model.restoreHeads(Heads.parse("0:0")));
-    assertThrows(BertologyException.class, () -> model.restoreHeads(Heads.parse("9:0")));
+    Map<String, String> notRestored =
+        Map.of(
+            "1:2;0:0", "head 0 of layer 0 is not pruned",
+            "1:2;9:0", "layer 9 does not exist: the model has layers 0 to 2",
+            "1:2,7", "head 7 of layer 1 does not exist: the model has heads 0 to 3");
+    notRestored.forEach(
+        (heads, text) -> {
+          BertologyException failure =
+              assertThrows(
+                  BertologyException.class, () -> model.restoreHeads(Heads.parse(heads)), heads);
+          assertEquals(BertologyException.Kind.INVALID_ARGUMENT, failure.kind());
+          assertTrue(failure.getMessage().contains(text), failure.getMessage());
+        });
+    assertEquals(Heads.parse("1:2"), model.prunedHeads());
+    assertArrayEquals(before, logits(model));
   }
 
   @Test

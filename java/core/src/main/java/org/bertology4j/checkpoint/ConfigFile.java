@@ -6,7 +6,6 @@ import com.google.gson.JsonObject;
 import java.nio.file.Path;
 import java.util.Map;
 import org.bertology4j.BertologyException;
-import org.bertology4j.ModelConfig;
 
 /** The JSON object beside the weights that a {@link ModelConfig} is made of. */
 final class ConfigFile {
@@ -27,21 +26,6 @@ final class ConfigFile {
           file.size(),
           LARGEST);
       return StrictJson.object(file);
-    }
-  }
-
-  static ModelConfig parse(JsonObject json, String where) {
-    try {
-      return ModelConfig.fromJson(json, where);
-    } catch (IllegalStateException
-        | UnsupportedOperationException
-        | NumberFormatException
-        | ClassCastException e) {
-      // What Gson throws for an entry of another type than asked for.
-      throw new BertologyException(
-          BertologyException.Kind.INVALID_ARGUMENT,
-          where + ": an entry is not of the type that it should be: " + e.getMessage(),
-          e);
     }
   }
 

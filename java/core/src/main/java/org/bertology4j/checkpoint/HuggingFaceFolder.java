@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
 import org.bertology4j.BertologyException;
+import org.bertology4j.ModelConfig;
 
 /** Opens a folder of Hugging Face: config.json and safetensors files. */
 final class HuggingFaceFolder {
@@ -49,7 +50,7 @@ final class HuggingFaceFolder {
               : weights(SafetensorsFile.of(files.open(weights)), files.open(weights));
       return new StoredCheckpoint(
           source,
-          ConfigFile.parse(ConfigFile.read(config), config.toString()),
+          ModelConfig.fromJson(ConfigFile.read(config), config.toString()),
           new WeightTable(weights.toString(), found),
           files);
     } catch (RuntimeException e) {

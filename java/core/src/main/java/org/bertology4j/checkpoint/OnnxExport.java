@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.bertology4j.BertologyException;
+import org.bertology4j.ModelConfig;
 
 /** Opens an ONNX export of BERT. */
 final class OnnxExport {
@@ -36,7 +37,7 @@ final class OnnxExport {
               .orElseGet(() -> new OnnxConfig(graph, names, weights).derive());
       return new StoredCheckpoint(
           source,
-          ConfigFile.parse(
+          ModelConfig.fromJson(
               ConfigFile.completed(json, weights, model.toString()),
               config.orElse(model).toString()),
           weights,

@@ -1,6 +1,7 @@
 package org.bertology4j.checkpoint;
 
 import com.google.gson.JsonElement;
+import com.google.gson.JsonIOException;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
@@ -68,10 +69,21 @@ final class StrictJson {
   /** Reads a whole file that holds an object. */
   static JsonObject object(DataFile file) {
     String where = file.path().toString();
-    JsonElement element = read(file, 0, file.size(), where, JsonParser::parseReader);
+    JsonElement element = read(file, 0, file.size(), where, StrictJson::parse);
     BertologyException.check(
         element.isJsonObject(), "%s: expected a JSON object, found %s", where, kind(element));
     return element.getAsJsonObject();
+  }
+
+  private static JsonElement parse(JsonReader json) throws IOException {
+    try {
+      return JsonParser.parseReader(json);
+    } catch (JsonIOException e) {
+      if (e.getCause() instanceof IOException cause) {
+        throw cause;
+      }
+      throw e;
+    }
   }
 
   private static String kind(JsonElement element) {

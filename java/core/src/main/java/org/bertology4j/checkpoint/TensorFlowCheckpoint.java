@@ -8,6 +8,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.bertology4j.BertologyException;
+import org.bertology4j.ModelConfig;
 
 /** Opens a TensorFlow bundle with the variables of Google's BERT. */
 final class TensorFlowCheckpoint {
@@ -39,7 +40,7 @@ final class TensorFlowCheckpoint {
       Path config = findConfig(index);
       return new StoredCheckpoint(
           source,
-          ConfigFile.parse(
+          ModelConfig.fromJson(
               ConfigFile.completed(ConfigFile.read(config), table, index.toString()),
               config.toString()),
           table,

@@ -119,6 +119,20 @@ class HuggingFaceFolderTest {
     assertInvalid(() -> Golden.open(folder), config.toString());
   }
 
+  @Test
+  void reportsAConfigurationAndAnIndexThatAreNotUtf8() throws IOException {
+    Golden.copy("sharded", folder);
+    Path index = folder.resolve(INDEX);
+    byte[] bytes = Files.readAllBytes(index);
+    bytes[bytes.length / 2] = (byte) 0xff;
+    Files.write(index, bytes);
+    assertInvalid(() -> Golden.open(folder), index.toString(), "not valid UTF-8");
+    Path config = folder.resolve("config.json");
+    Files.write(config, new byte[] {'{', '"', (byte) 0xc3, '(', '"', ':', '1', '}'});
+    Files.copy(Golden.path("encoder/model.safetensors"), folder.resolve("model.safetensors"));
+    assertInvalid(() -> Golden.open(folder), config.toString(), "not valid UTF-8");
+  }
+
   @ParameterizedTest
   @ValueSource(
       strings = {

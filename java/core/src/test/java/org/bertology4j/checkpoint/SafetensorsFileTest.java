@@ -7,8 +7,10 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.List;
 import java.util.Map;
 import org.bertology4j.BertologyException.Kind;
@@ -103,6 +105,22 @@ class SafetensorsFileTest {
     Path negative =
         Files.write(folder.resolve("negative"), new byte[] {0, 0, 0, 0, 0, 0, 0, -1, '{', '}'});
     assertInvalid(() -> SafetensorsFile.open(negative).close(), "18374686479671623680");
+  }
+
+  @Test
+  void reportsAHeaderThatIsTooLarge() throws IOException {
+    Path path = folder.resolve("large");
+    try (FileChannel file =
+        FileChannel.open(path, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+      ByteBuffer beginning = ByteBuffer.allocate(9).order(ByteOrder.LITTLE_ENDIAN);
+      file.write(beginning.putLong(100_000_001).put((byte) '{').flip());
+      // A hole: it takes no space.
+      file.write(ByteBuffer.allocate(1), 100_000_001 + 7);
+    }
+    assertInvalid(
+        () -> SafetensorsFile.open(path).close(),
+        path.toString(),
+        "length is 100000001, expected at most 100000000");
   }
 
   @Test
