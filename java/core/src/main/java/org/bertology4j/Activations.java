@@ -2,6 +2,7 @@ package org.bertology4j;
 
 import org.bertology4j.internal.Native;
 import org.bertology4j.internal.NativeActivations;
+import org.bertology4j.internal.Resource;
 import org.bertology4j.internal.binding.bertology;
 
 /**
@@ -17,6 +18,7 @@ public final class Activations implements AutoCloseable {
   private final Model model;
   private final Batch batch;
   private final NativeActivations memory;
+  private final Runnable noLongerWatched = Resource.watch(this, "result of a run");
   private volatile boolean closed;
   private boolean pinned;
 
@@ -163,6 +165,7 @@ public final class Activations implements AutoCloseable {
       return;
     }
     closed = true;
+    noLongerWatched.run();
     if (!pinned) {
       model.giveBack(memory);
     }

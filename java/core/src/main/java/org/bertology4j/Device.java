@@ -1,5 +1,6 @@
 package org.bertology4j;
 
+import java.util.function.Function;
 import org.bertology4j.internal.Native;
 import org.bertology4j.internal.Resource;
 import org.bertology4j.internal.binding.bertology;
@@ -14,9 +15,11 @@ public final class Device implements AutoCloseable {
   private final bertology_device handle;
   private final Resource resource;
   private final String name;
+  private final int threads;
 
-  private Device(String name, bertology_device opened) {
+  private Device(String name, int threads, bertology_device opened) {
     this.name = name;
+    this.threads = threads;
     this.handle = opened;
     this.resource = new Resource(this, "device", () -> bertology.bertology_device_close(opened));
   }
@@ -42,7 +45,12 @@ public final class Device implements AutoCloseable {
     String chosen = name.equals("auto") ? "cpu" : name;
     bertology_device opened = new bertology_device((Pointer) null);
     Native.check(bertology.bertology_device_open(chosen, threads, opened));
-    return new Device(chosen, opened);
+    return new Device(chosen, threads, opened);
+  }
+
+  /** Another share of this device, which closing this one leaves open. */
+  Device share() {
+    return resource.use(() -> open(name, threads));
   }
 
   /** Its name, such as "cpu". */
@@ -83,9 +91,9 @@ public final class Device implements AutoCloseable {
     };
   }
 
-  /** The native handle, for the time of a call that keeps this object reachable. */
-  bertology_device handle() {
-    return resource.use(() -> handle);
+  /** Calls it with the native handle, which stays open meanwhile. */
+  <T> T use(Function<bertology_device, T> call) {
+    return resource.use(() -> call.apply(handle));
   }
 
   /** Gives this share of the device back. Models that use it keep it open. */

@@ -130,6 +130,10 @@ public final class FloatTensor {
    * before. Prefer {@link #toArray} or {@link #get} for short uses.
    */
   public FloatBuffer asBuffer() {
+    owner.checkOpen();
+    if (elements == 0) {
+      return FloatBuffer.allocate(0).asReadOnlyBuffer();
+    }
     BertologyException.check(
         elements <= memory.segment(offset).capacity() - memory.placeInSegment(offset),
         "a tensor of shape %s is too large for one buffer: take slices",

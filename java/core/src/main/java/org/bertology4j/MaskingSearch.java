@@ -18,7 +18,7 @@ public final class MaskingSearch {
    *
    * @param threshold the part of the original score that must be kept, in (0, 1): 0.9 allows a loss
    *     of a tenth of its size
-   * @param amount the part of all heads that is masked at each step, in (0, 1]; at least one head
+   * @param amount the part of all heads that is masked at each step, in (0, 1); at least one head
    */
   public MaskingSearch(double threshold, double amount) {
     BertologyException.check(
@@ -26,7 +26,7 @@ public final class MaskingSearch {
         "masking threshold %s: expected above 0, below 1",
         threshold);
     BertologyException.check(
-        amount > 0 && amount <= 1, "masking amount %s: expected above 0, at most 1", amount);
+        amount > 0 && amount < 1, "masking amount %s: expected above 0, below 1", amount);
     this.threshold = threshold;
     this.amount = amount;
   }

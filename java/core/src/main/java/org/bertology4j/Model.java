@@ -38,6 +38,10 @@ public final class Model implements AutoCloseable {
   private final Checkpoint checkpoint;
   private final Device device;
   private final boolean ownsDevice;
+
+  /** A share of the device that no one else can close. */
+  private final Device share;
+
   private final DType dtype;
   private final bertology_model handle;
   private final Resource resource;
@@ -57,10 +61,17 @@ public final class Model implements AutoCloseable {
     this.checkpoint = checkpoint;
     this.config = checkpoint.config();
     this.dtype = options.dtype();
+    this.share = options.givenDevice().map(Device::share).orElseGet(options::openDevice);
+    this.device = options.givenDevice().orElseGet(share::share);
     this.ownsDevice = options.givenDevice().isEmpty();
-    this.device = options.givenDevice().orElseGet(options::openDevice);
     this.headMask = HeadMask.ones(config);
-    bertology_model created = create();
+    bertology_model created;
+    try {
+      created = create();
+    } catch (RuntimeException | Error e) {
+      closeDevice();
+      throw e;
+    }
     this.handle = created;
     this.resource = new Resource(this, "model", () -> bertology.bertology_model_free(created));
   }
@@ -116,7 +127,7 @@ public final class Model implements AutoCloseable {
     shape.dtype(Device.code(dtype));
     bertology_model created = new bertology_model((Pointer) null);
     try {
-      Native.check(bertology.bertology_model_create(device.handle(), shape, created));
+      Native.check(share.use(at -> bertology.bertology_model_create(at, shape, created)));
     } catch (BertologyException e) {
       throw new BertologyException(e.kind(), checkpoint.source() + ": " + e.getMessage(), e);
     }
@@ -263,6 +274,7 @@ public final class Model implements AutoCloseable {
       case NONE -> {}
     }
     HeadMask mask = options.headMask().orElse(headMask);
+    checkShape(mask);
     if (!mask.isOnes()) {
       float[] values = mask.valuesArray();
       Native.check(
@@ -274,6 +286,16 @@ public final class Model implements AutoCloseable {
       Native.check(
           bertology.bertology_activations_capture(target, capture.code(), layers, layers.length));
     }
+  }
+
+  private void checkShape(HeadMask mask) {
+    BertologyException.check(
+        mask.layers() == config.numHiddenLayers() && mask.heads() == config.numAttentionHeads(),
+        "a head mask of %d layers of %d heads for a model of %d layers of %d heads",
+        mask.layers(),
+        mask.heads(),
+        config.numHiddenLayers(),
+        config.numAttentionHeads());
   }
 
   private void setLabels(NativeActivations memory, int loss, Batch batch) {
@@ -289,7 +311,7 @@ public final class Model implements AutoCloseable {
         return memory;
       }
     }
-    return new NativeActivations(device.handle());
+    return share.use(NativeActivations::new);
   }
 
   /** Takes the memory of a finished run back for the next one. */
@@ -334,14 +356,7 @@ public final class Model implements AutoCloseable {
   public void maskHeads(HeadMask mask) {
     resource.useAlone(
         () -> {
-          BertologyException.check(
-              mask.layers() == config.numHiddenLayers()
-                  && mask.heads() == config.numAttentionHeads(),
-              "a head mask of %d layers of %d heads for a model of %d layers of %d heads",
-              mask.layers(),
-              mask.heads(),
-              config.numHiddenLayers(),
-              config.numAttentionHeads());
+          checkShape(mask);
           for (Heads.Head head : prunedHeads().list()) {
             BertologyException.check(
                 mask.get(head.layer(), head.head()) == 1f,
@@ -463,17 +478,17 @@ public final class Model implements AutoCloseable {
     resource.useAlone(
         () -> {
           ModelConfig changed = config.withClassifier(labels, pooling);
+          TensorStaging weights = new TensorStaging(1);
+          weights.set(0, values, labels.size(), width);
+          TensorStaging biases = new TensorStaging(1);
+          biases.set(0, bias, labels.size());
           Native.check(
               bertology.bertology_model_set_classifier_shape(handle, labels.size(), code(pooling)));
-          TensorStaging staging = new TensorStaging(1);
-          staging.set(0, values, labels.size(), width);
           Native.check(
               bertology.bertology_model_set_parameter(
-                  handle, "classifier.weight", staging.tensors()));
-          staging.set(0, bias, labels.size());
+                  handle, "classifier.weight", weights.tensors()));
           Native.check(
-              bertology.bertology_model_set_parameter(
-                  handle, "classifier.bias", staging.tensors()));
+              bertology.bertology_model_set_parameter(handle, "classifier.bias", biases.tensors()));
           replaced.put(
               "classifier.weight",
               new ReplacedTensor(List.of((long) labels.size(), (long) width), values));
@@ -540,6 +555,11 @@ public final class Model implements AutoCloseable {
     }
     ended.forEach(NativeActivations::discard);
     checkpoint.close();
+    closeDevice();
+  }
+
+  private void closeDevice() {
+    share.close();
     if (ownsDevice) {
       device.close();
     }

@@ -110,6 +110,10 @@ public final class ModelConfig {
     layerNormEps = number("layer_norm_eps", where, 1e-12).floatValue();
     String positions = string("position_embedding_type", "absolute");
     checkSupported("position_embedding_type", positions, where, "absolute");
+    for (String decoding : List.of("is_decoder", "add_cross_attention")) {
+      // A decoder's attention is causal and may look at another model's states.
+      checkSupported(decoding, Boolean.toString(flag(decoding, where, false)), where, "false");
+    }
     task = readTask();
     labels = readLabels(where);
     String usual = labels.size() == 1 ? "regression" : "single_label_classification";

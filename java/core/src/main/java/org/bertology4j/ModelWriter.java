@@ -17,6 +17,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.bertology4j.checkpoint.AtomicFiles;
 import org.bertology4j.checkpoint.Checkpoint;
 import org.bertology4j.checkpoint.SafetensorsType;
@@ -68,6 +69,7 @@ final class ModelWriter {
       writer.stage(files, folder, replaced);
       files.commit();
       made.clear();
+      writer.deleteOtherTokenizer(folder);
     } finally {
       // Of what failed, no folders stay either, unless somebody else has put something there.
       made.forEach(ModelWriter::deleteIfEmpty);
@@ -175,7 +177,8 @@ final class ModelWriter {
   }
 
   private ByteBuffer read(StoredTensor tensor) {
-    ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(tensor.bytes()));
+    tensor.checkFitsBuffer();
+    ByteBuffer bytes = ByteBuffer.allocate((int) tensor.bytes());
     checkpoint.read(tensor, bytes);
     return bytes.flip();
   }
@@ -277,23 +280,42 @@ final class ModelWriter {
   }
 
   private void copyTokenizer(StagedFiles files, Path folder) {
-    checkpoint.folder().ifPresent(from -> copyTokenizer(files, from, folder));
-  }
-
-  private static void copyTokenizer(StagedFiles files, Path from, Path folder) {
     for (String name : TOKENIZER_FILES) {
-      for (Path candidate : List.of(from.resolve(name), from.resolve("assets").resolve(name))) {
-        Path target = folder.resolve(name);
-        if (Files.isRegularFile(candidate) && !sameFile(candidate, target)) {
-          try {
-            files.write(target, Files.readAllBytes(candidate));
-          } catch (IOException e) {
-            throw BertologyException.io(e, "%s: could not be read: %s", candidate, e.getMessage());
-          }
-          break;
+      Path target = folder.resolve(name);
+      Optional<Path> source = tokenizerFile(name).filter(file -> !sameFile(file, target));
+      if (source.isPresent()) {
+        try {
+          files.write(target, Files.readAllBytes(source.get()));
+        } catch (IOException e) {
+          throw BertologyException.io(e, "%s: could not be read: %s", source.get(), e.getMessage());
         }
       }
     }
+  }
+
+  /** A tokenizer that was there before is not this model's. */
+  private void deleteOtherTokenizer(Path folder) {
+    if (checkpoint.folder().map(from -> sameFile(from, folder)).orElse(false)) {
+      return;
+    }
+    for (String name : TOKENIZER_FILES) {
+      if (tokenizerFile(name).isEmpty()) {
+        try {
+          Files.deleteIfExists(folder.resolve(name));
+        } catch (IOException e) {
+          throw BertologyException.io(
+              e, "%s: belongs to another model and could not be deleted", folder.resolve(name));
+        }
+      }
+    }
+  }
+
+  /** The file of this name beside the checkpoint. */
+  private Optional<Path> tokenizerFile(String name) {
+    return checkpoint.folder().stream()
+        .flatMap(from -> Stream.of(from.resolve(name), from.resolve("assets").resolve(name)))
+        .filter(Files::isRegularFile)
+        .findFirst();
   }
 
   private static boolean sameFile(Path one, Path other) {

@@ -11,12 +11,17 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.IntStream;
+import org.bertology4j.internal.Native;
+import org.bertology4j.internal.NativeActivations;
+import org.bertology4j.internal.binding.bertology;
 import org.junit.jupiter.api.Test;
 
 /** Who owns what, and what happens to those who come too late. */
@@ -100,7 +105,12 @@ class LifecycleTest {
     device.close();
     device.close();
     assertClosed("device is", device::description);
+    assertTrue(Float.isFinite(firstLogit(model)), "the model has a share of its own");
     model.close();
+    try (Model own = load()) {
+      own.device().close();
+      assertTrue(Float.isFinite(firstLogit(own)));
+    }
     BertologyException e = assertThrows(BertologyException.class, () -> Device.open("cuda:0"));
     assertEquals(BertologyException.Kind.DEVICE, e.kind());
     assertTrue(e.getMessage().contains("device cuda:0: "), e.getMessage());
@@ -306,7 +316,7 @@ class LifecycleTest {
   }
 
   @Test
-  void forgottenResultsAreCollected() throws Exception {
+  void resultsMayBeForgotten() throws Exception {
     try (Model model = load()) {
       for (int i = 0; i < 500; i++) {
         model.run(BATCH, Capture.ATTENTIONS, Capture.HIDDEN_STATES); // never closed
@@ -316,6 +326,45 @@ class LifecycleTest {
         }
       }
       assertTrue(Float.isFinite(firstLogit(model)));
+    }
+  }
+
+  @Test
+  void buffersEndWhereTheMemoryEnds() throws ReflectiveOperationException {
+    try (Model model = load();
+        Activations run = model.run(BATCH, Capture.ATTENTIONS)) {
+      var field = Activations.class.getDeclaredField("memory");
+      field.setAccessible(true);
+      NativeActivations memory = (NativeActivations) field.get(run);
+      long[] mapped = new long[2];
+      Native.check(bertology.bertology_activations_memory(memory.handle(), mapped));
+      assertEquals(mapped[1] / Float.BYTES, memory.segment(0).capacity());
+    }
+  }
+
+  @Test
+  void layersWithoutHeadsHaveEmptyTensors() {
+    try (Model model = load()) {
+      int heads = model.config().numAttentionHeads();
+      model.pruneHeads(Heads.of(Map.of(0, IntStream.range(0, heads).boxed().toList())));
+      Activations run = model.run(BATCH, Capture.ATTENTIONS.layers(0));
+      FloatTensor map = run.attention(0, 0);
+      assertEquals(0, map.elements());
+      assertEquals(0, map.asBuffer().capacity());
+      assertEquals(0, map.toArray().length);
+      run.close();
+      assertClosed("activations of this run are", map::asBuffer);
+    }
+  }
+
+  @Test
+  void masksOfAnotherShapeAreRefused() {
+    try (Model model = load()) {
+      RunOptions options = RunOptions.capturing(Capture.LOGITS).headMask(HeadMask.ones(7, 9));
+      BertologyException e =
+          assertThrows(BertologyException.class, () -> model.run(BATCH, options));
+      assertEquals(BertologyException.Kind.INVALID_ARGUMENT, e.kind());
+      assertTrue(e.getMessage().startsWith("a head mask of 7 layers of 9 heads"), e.getMessage());
     }
   }
 

@@ -76,6 +76,8 @@ class LoadingTest {
         "\"model_type\": \"llama\" | UNSUPPORTED | model_type \"llama\" is not supported; bert",
         "\"model_type\": [] | INVALID_ARGUMENT | not of the type that it should be",
         "\"hidden_act\": \"mish\" | UNSUPPORTED | hidden_act \"mish\" is not supported",
+        "\"is_decoder\": true | UNSUPPORTED | is_decoder \"true\" is not supported; expected false",
+        "\"add_cross_attention\": true | UNSUPPORTED | add_cross_attention \"true\" is not supported",
         "\"position_embedding_type\": \"relative_key\" | UNSUPPORTED"
             + " | position_embedding_type \"relative_key\" is not supported; expected absolute",
         "\"problem_type\": \"multi_label_classification\" | UNSUPPORTED"
@@ -301,7 +303,7 @@ class LoadingTest {
           () -> model.run(batch, options.headMask(ones.with(0, 1, 0.5f))));
       assertFails(
           Kind.INVALID_ARGUMENT,
-          "head_mask has 8 values, expected 12: 3 layers of 4 heads",
+          "a head mask of 2 layers of 4 heads for a model of 3 layers of 4 heads",
           () -> model.run(batch, options.headMask(HeadMask.ones(2, 4).with(0, 0, 0))));
       assertFails(
           Kind.INVALID_ARGUMENT,

@@ -160,13 +160,18 @@ class SavingTest {
     Files.writeString(original.resolve("vocab.txt"), "[PAD]\n");
     Files.writeString(original.resolve("tokenizer_config.json"), "{}");
     Files.writeString(original.resolve("training_args.bin"), "not ours");
-    Path copy = temporary.resolve("copy");
+    Path copy = Files.createDirectory(temporary.resolve("copy"));
+    Files.writeString(copy.resolve("tokenizer.json"), "of another model");
+    Files.writeString(copy.resolve("README.md"), "not ours");
     try (Model loaded = Model.load(original)) {
       loaded.save(copy);
+      loaded.save(original); // over itself
     }
     assertEquals(
-        Set.of("config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"),
+        Set.of(
+            "README.md", "config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt"),
         content(copy).keySet());
+    assertTrue(content(original).containsKey("vocab.txt"));
     assertEquals("[PAD]\n", Files.readString(copy.resolve("vocab.txt")));
     try (Stream<Path> paths = Files.list(temporary)) {
       assertEquals(2, paths.count());

@@ -14,6 +14,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** {@code bertology prune}: a model without some of its heads. */
@@ -66,11 +67,10 @@ final class PruneCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     PrintWriter out = spec.commandLine().getOut();
-    Usage.require(!which.heads.orElse("0:0").isBlank(), spec, "--heads names no heads");
+    Optional<Heads> named = which.heads.map(this::parse);
     Outputs.checkModelFolder(output, model);
     try (Model loaded = Model.load(model, arguments.options())) {
-      Heads heads =
-          which.heads.map(Heads::parse).orElseGet(() -> fromMask(which.mask.orElseThrow(), loaded));
+      Heads heads = named.orElseGet(() -> fromMask(which.mask.orElseThrow(), loaded));
       long before = loaded.parameterCount();
       loaded.pruneHeads(heads);
       loaded.save(output, fullShape ? Model.SaveFormat.FULL_SHAPE : Model.SaveFormat.PRUNED);
@@ -84,6 +84,15 @@ final class PruneCommand implements Callable<Integer> {
           output);
     }
     return 0;
+  }
+
+  private Heads parse(String text) {
+    Usage.require(!text.isBlank(), spec, "--heads names no heads");
+    try {
+      return Heads.parse(text);
+    } catch (BertologyException e) {
+      throw new ParameterException(spec.commandLine(), "--heads: " + e.getMessage(), e);
+    }
   }
 
   /** The heads with 0; those that are pruned already may have any value. */

@@ -322,8 +322,8 @@ final class RunCommand implements Callable<Integer> {
         "--masking_threshold is %s, expected above 0, below 1",
         maskingThreshold);
     require(
-        maskingAmount > 0 && maskingAmount <= 1,
-        "--masking_amount is %s, expected above 0, at most 1",
+        maskingAmount > 0 && maskingAmount < 1,
+        "--masking_amount is %s, expected above 0, below 1",
         maskingAmount);
     require(savePruned.isEmpty() || tryMasking, "--save_pruned saves what --try_masking prunes");
     try {

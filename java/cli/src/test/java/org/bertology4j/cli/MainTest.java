@@ -91,6 +91,7 @@ class MainTest {
         "--output_dir o --input i --masking_threshold 1   | --masking_threshold is 1.0",
         "--output_dir o --input i --masking_threshold NaN | --masking_threshold is NaN",
         "--output_dir o --input i --masking_amount 0      | --masking_amount is 0.0",
+        "--output_dir o --input i --masking_amount 1      | --masking_amount is 1.0",
         "--output_dir o --input i --metric_name speed     | unknown metric \"speed\"",
         "--output_dir o --input i --save_pruned s         | --try_masking",
         "--output_dir o --task_name sst-2 --data_dir d --metric_name f1 | has no metric \"f1\"",

@@ -1,6 +1,7 @@
 package org.bertology4j.checkpoint;
 
 import java.util.List;
+import org.bertology4j.BertologyException;
 
 /**
  * A tensor of a checkpoint, not yet read.
@@ -26,6 +27,17 @@ public record StoredTensor(String name, StoredType type, List<Long> shape, boole
   /** Bytes that it takes in the file. */
   public long bytes() {
     return Math.multiplyExact(elements(), (long) type.bytes());
+  }
+
+  /** Throws if it has more bytes than a Java buffer can hold. */
+  public void checkFitsBuffer() {
+    if (bytes() > Integer.MAX_VALUE) {
+      throw new BertologyException(
+          BertologyException.Kind.UNSUPPORTED,
+          String.format(
+              "tensor %s has %d bytes: more than %d are not supported",
+              this, bytes(), Integer.MAX_VALUE));
+    }
   }
 
   /** Such as "query.weight float32 [64, 32]". */

@@ -1,6 +1,7 @@
 package org.bertology4j.internal;
 
 import java.lang.ref.Cleaner;
+import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
@@ -8,6 +9,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.bertology4j.internal.binding.bertology;
 import org.bertology4j.internal.binding.bertology_activations;
 import org.bertology4j.internal.binding.bertology_device;
+import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 
 /**
@@ -21,8 +23,14 @@ import org.bytedeco.javacpp.Pointer;
 public final class NativeActivations {
   private static final Cleaner CLEANER = Cleaner.create();
 
-  /** Floats of a segment: direct buffers end at 2^31 bytes. */
+  /**
+   * Floats from the start of a segment to that of the next. A segment is nearly twice as long, as
+   * long as a direct buffer can be, so that a tensor that begins in one and is not longer than this
+   * is in it as a whole.
+   */
   private static final int SEGMENT_BITS = 28;
+
+  private static final long SEGMENT_FLOATS = Integer.MAX_VALUE / Float.BYTES;
 
   private final bertology_activations handle;
   private final AtomicInteger readers = new AtomicInteger();
@@ -68,7 +76,7 @@ public final class NativeActivations {
     FloatBuffer[] mapped = new FloatBuffer[count];
     for (int i = 0; i < count; i++) {
       long first = (long) i << SEGMENT_BITS;
-      long length = Math.min(1L << SEGMENT_BITS, floats - first);
+      long length = Math.min(SEGMENT_FLOATS, floats - first);
       ByteBuffer bytes =
           new Region(memory[0] + first * Float.BYTES, length * Float.BYTES).asByteBuffer();
       // Views of a direct buffer keep it reachable; it keeps the memory.
@@ -92,11 +100,15 @@ public final class NativeActivations {
 
   /** Gives the pages back to the system; reading them gives zeros from then on. */
   public void discard() {
-    Native.check(bertology.bertology_activations_discard(handle));
+    try {
+      Native.check(bertology.bertology_activations_discard(handle));
+    } finally {
+      Reference.reachabilityFence(this); // its memory is not freed during the call
+    }
   }
 
-  /** Memory that somebody else frees. */
-  private static final class Region extends Pointer {
+  /** Bytes that somebody else frees. */
+  private static final class Region extends BytePointer {
     Region(long start, long bytes) {
       super((Pointer) null);
       address = start;

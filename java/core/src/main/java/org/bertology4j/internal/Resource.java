@@ -16,11 +16,10 @@ public final class Resource {
   private static final Cleaner CLEANER = Cleaner.create();
   private static final boolean REPORT_LEAKS = Boolean.getBoolean("org.bertology4j.leaks");
 
+  private static final Runnable NOTHING = () -> {};
+
   private final String name;
-  private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock();
-  private final Cleaner.Cleanable cleanable;
   private final Release release;
-  private boolean closed;
 
   /**
    * @param owner the object that users hold
@@ -30,14 +29,34 @@ public final class Resource {
   public Resource(Object owner, String name, Runnable free) {
     this.name = name;
     this.release = new Release(name, free);
-    this.cleanable = CLEANER.register(owner, release);
+    CLEANER.register(owner, release);
   }
 
+  /**
+   * Reports, if leaks are to be reported, that an object was forgotten: one that has nothing of its
+   * own to free but should be closed.
+   *
+   * @return to be run when it is closed
+   */
+  public static Runnable watch(Object owner, String name) {
+    if (!REPORT_LEAKS) {
+      return NOTHING;
+    }
+    Release release = new Release(name, NOTHING);
+    CLEANER.register(owner, release);
+    return release::close;
+  }
+
+  /**
+   * What frees it. The garbage collector may find the owner unreachable while its last call is
+   * still under way, so it waits for calls too.
+   */
   private static final class Release implements Runnable {
+    private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock();
     private final String name;
     private final Runnable free;
     private final Throwable made;
-    private volatile boolean closing;
+    private boolean closed;
 
     Release(String name, Runnable free) {
       this.name = name;
@@ -45,53 +64,58 @@ public final class Resource {
       this.made = REPORT_LEAKS ? new Throwable("made here") : null;
     }
 
+    /** The owner is unreachable. */
     @Override
     public void run() {
-      if (!closing && made != null) {
+      if (close() && made != null) {
         System.err.println("bertology4j: a " + name + " was not closed");
         made.printStackTrace();
       }
-      free.run();
+    }
+
+    /** Whether it was still open. */
+    boolean close() {
+      lock.writeLock().lock();
+      try {
+        if (closed) {
+          return false;
+        }
+        closed = true;
+        free.run();
+        return true;
+      } finally {
+        lock.writeLock().unlock();
+      }
     }
   }
 
-  /** Calls it while the resource is open: close() waits for it. */
+  /**
+   * Calls it while the resource is open: close() waits for it. What is called refers to the owner,
+   * which keeps it reachable until the call has begun.
+   */
   public <T> T use(Supplier<T> call) {
-    return locked(lock.readLock(), call);
+    return locked(release.lock.readLock(), call);
   }
 
   /** Calls it when all other calls have ended, and before others begin. */
   public <T> T useAlone(Supplier<T> call) {
-    return locked(lock.writeLock(), call);
+    return locked(release.lock.writeLock(), call);
   }
 
   private <T> T locked(Lock held, Supplier<T> call) {
     held.lock();
     try {
-      checkOpen();
+      if (release.closed) {
+        throw new BertologyException(Kind.CLOSED, "the " + name + " is closed");
+      }
       return call.get();
     } finally {
       held.unlock();
     }
   }
 
-  private void checkOpen() {
-    if (closed) {
-      throw new BertologyException(Kind.CLOSED, "the " + name + " is closed");
-    }
-  }
-
   /** Waits for calls in progress and frees it. A second time does nothing. */
   public void close() {
-    lock.writeLock().lock();
-    try {
-      if (!closed) {
-        closed = true;
-        release.closing = true;
-        cleanable.clean();
-      }
-    } finally {
-      lock.writeLock().unlock();
-    }
+    release.close();
   }
 }

@@ -37,6 +37,7 @@ public final class TensorStaging {
    * it is large enough.
    */
   public void read(int index, Checkpoint checkpoint, StoredTensor tensor) {
+    tensor.checkFitsBuffer();
     ByteBuffer bytes = index == 0 ? reuse(tensor.bytes()) : direct(tensor.bytes());
     checkpoint.read(tensor, bytes);
     describe(index, tensor, bytes);
