@@ -36,13 +36,14 @@ std::array<int64_t, 2> pieces(int64_t rows) {
   return {rows - rest, rest};
 }
 
-/// How the work divides: blocks of rows, all of the same size but the last, times groups of panels.
+/// How the work divides: blocks of rows, which differ by a step, and the last one by a rest, times
+/// groups of panels.
 struct Division {
-  Division(int64_t rows, int64_t panels, int threads) : rows_(rows), panels_(panels) {
-    const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
-    const int64_t even = (rows + blocks - 1) / blocks;
-    block_rows_ = (even + kRowStep - 1) / kRowStep * kRowStep;
-    blocks_ = (rows + block_rows_ - 1) / block_rows_;
+  Division(int64_t rows, int64_t panels, int threads)
+      : rows_(rows),
+        panels_(panels),
+        steps_((rows + kRowStep - 1) / kRowStep),
+        blocks_((rows + kBlockRows - 1) / kBlockRows) {
     const int64_t wanted = kTasksPerThread * threads;
     if (blocks_ < wanted) groups_ = std::min(panels, (wanted + blocks_ - 1) / blocks_);
   }
@@ -54,21 +55,26 @@ struct Division {
   Task operator[](int64_t task) const {
     const int64_t block = task / groups_;
     const int64_t group = task % groups_;
-    const int64_t row = block * block_rows_;
-    return {row, std::min(block_rows_, rows_ - row), group * panels_ / groups_,
+    const int64_t row = first_row(block);
+    return {row, std::min(rows_, first_row(block + 1)) - row, group * panels_ / groups_,
             (group + 1) * panels_ / groups_};
   }
 
-  /// The numbers of rows that products have; 0 where there are fewer than three.
-  std::array<int64_t, 3> row_counts() const {
-    const auto [first, second] = pieces(rows_ - (blocks_ - 1) * block_rows_);
-    return {blocks_ > 1 ? block_rows_ : 0, first, second};
+  /// The numbers of rows that products have; 0 where there are fewer than four.
+  std::array<int64_t, 4> row_counts() const {
+    const auto [first, second] = pieces(rows_ - first_row(blocks_ - 1));
+    std::array<int64_t, 4> counts = {0, 0, first, second};
+    if (blocks_ > 1) counts[0] = steps_ / blocks_ * kRowStep;
+    if (blocks_ > 1 && steps_ % blocks_ != 0) counts[1] = counts[0] + kRowStep;
+    return counts;
   }
 
  private:
+  int64_t first_row(int64_t block) const { return block * steps_ / blocks_ * kRowStep; }
+
   int64_t rows_;
   int64_t panels_;
-  int64_t block_rows_;
+  int64_t steps_;
   int64_t blocks_;
   int64_t groups_ = 1;
 };
@@ -145,9 +151,9 @@ class PanelProducts {
   }
 
   Products& products_;
-  const std::array<int64_t, 3> counts_;
+  const std::array<int64_t, 4> counts_;
   std::vector<ProductShape> shapes_;
-  std::array<std::vector<std::shared_ptr<const Product>>, 3> made_;
+  std::array<std::vector<std::shared_ptr<const Product>>, 4> made_;
   int64_t scratch_bytes_ = 0;
   int64_t single_bytes_ = 0;
 };

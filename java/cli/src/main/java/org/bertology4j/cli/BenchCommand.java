@@ -14,6 +14,7 @@ import java.util.concurrent.Callable;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
 import org.bertology4j.Device;
+import org.bertology4j.HeadImportance;
 import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
 import org.bertology4j.checkpoint.Checkpoint;
@@ -50,6 +51,11 @@ final class BenchCommand implements Callable<Integer> {
   @Mixin private ModelArguments arguments;
   @Spec private CommandSpec spec;
 
+  /** What {@link HeadImportance#measure} captures, and the predictions for a score. */
+  private static final Capture[] IMPORTANCE = {
+    Capture.LOGITS, Capture.LOSS, Capture.HEAD_GRADIENTS, Capture.TOKEN_HEAD_GRADIENTS
+  };
+
   private record Measurement(String name, int products, Capture... captures) {}
 
   @Override
@@ -76,24 +82,27 @@ final class BenchCommand implements Callable<Integer> {
           model.memoryBytes() / 1e6,
           products / 1e9);
       out.println(
-          "                                        ms   examples/s    GFLOP/s   of the peak");
+          "                                        ms   examples/s    GFLOP/s   of the peak"
+              + "           peak MB");
       List<Measurement> measurements =
           List.of(
               new Measurement("forward", 1, Capture.LOGITS),
+              new Measurement("importance", 2, IMPORTANCE),
+              new Measurement(
+                  "importance and entropies", 2, with(IMPORTANCE, Capture.ATTENTION_ENTROPIES)),
               new Measurement(
                   "forward, all states and maps",
                   1,
                   Capture.LOGITS,
                   Capture.HIDDEN_STATES,
-                  Capture.ATTENTIONS),
-              new Measurement("importance", 2, Capture.LOGITS, Capture.HEAD_GRADIENTS));
+                  Capture.ATTENTIONS));
       for (Measurement measurement : measurements) {
         measure(out, model, batch, measurement, products);
       }
       out.printf(
           Locale.ROOT,
-          "%npeak resident memory: %d MB (weights %d MB as float32)%n",
-          peakResident() / 1024,
+          "%npeak MB: resident memory at most so far, the Java machine's included; the weights are"
+              + " %d MB as float32%n",
           model.parameterCount() * Float.BYTES / 1_000_000);
     }
     return 0;
@@ -123,15 +132,22 @@ final class BenchCommand implements Callable<Integer> {
     double typical = median(seconds);
     out.printf(
         Locale.ROOT,
-        "%-32s %10.1f %12.1f %10.0f   %.2f (%.2f to %.2f)%n",
+        "%-32s %10.1f %12.1f %10.0f   %.2f (%.2f to %.2f) %8d%n",
         measurement.name(),
         typical * 1e3,
         batch.examples() / typical,
         flops / typical / 1e9,
         median(ratios),
         Arrays.stream(ratios).min().orElseThrow(),
-        Arrays.stream(ratios).max().orElseThrow());
+        Arrays.stream(ratios).max().orElseThrow(),
+        peakResident() * 1024 / 1_000_000);
     out.flush();
+  }
+
+  private static Capture[] with(Capture[] captures, Capture more) {
+    Capture[] all = Arrays.copyOf(captures, captures.length + 1);
+    all[captures.length] = more;
+    return all;
   }
 
   private static double median(double[] values) {
