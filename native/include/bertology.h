@@ -1,5 +1,5 @@
 /*
- * bertology: BERT from the inside, in plain C.
+ * bertology: BERT, OpenAI GPT and GPT-2 from the inside, in plain C.
  *
  * The only public header. It opens nothing and reads no files: the caller hands over weights as
  * named tensors, batches as packed token ids, and reads results as views into memory that the
@@ -91,11 +91,22 @@ BERTOLOGY_API int bertology_device_matrix_peak(bertology_device* device, int32_t
 /* ------------------------------------------------------------------------------------------------
  * models */
 
+/** What a transformer is built like. */
+enum bertology_model_type {
+  BERTOLOGY_BERT = 0, /* every token sees all; each block's norm stands behind its residual sum */
+  BERTOLOGY_GPT2 = 1, /* causal; the norms stand before the blocks, and one behind the last */
+  BERTOLOGY_OPENAI_GPT = 2, /* causal; norms as in BERT */
+  BERTOLOGY_MODEL_TYPE_COUNT = 3
+};
+
 /** Activation of the feed-forward blocks. */
 enum bertology_hidden_act {
   BERTOLOGY_GELU = 0,     /* x / 2 (1 + erf(x / sqrt 2)) */
   BERTOLOGY_GELU_NEW = 1, /* tanh approximation of GELU */
-  BERTOLOGY_RELU = 2
+  BERTOLOGY_RELU = 2,
+  BERTOLOGY_SILU = 3, /* x / (1 + e^-x) */
+  BERTOLOGY_TANH = 4,
+  BERTOLOGY_HIDDEN_ACT_COUNT = 5
 };
 
 /** How the last hidden states of a sequence become the one vector that the classifier sees. */
@@ -105,7 +116,8 @@ enum bertology_pooling {
   BERTOLOGY_CLS_NORMALIZED = 2,  /* first token, divided by its Euclidean length */
   BERTOLOGY_MEAN = 3,            /* mean of all tokens */
   BERTOLOGY_MEAN_NORMALIZED = 4, /* mean of all tokens, divided by its Euclidean length */
-  BERTOLOGY_POOLING_COUNT = 5
+  BERTOLOGY_LAST = 5,            /* last token, as GPT2ForSequenceClassification */
+  BERTOLOGY_POOLING_COUNT = 6
 };
 
 /** Shape of a model, under Hugging Face's names. hidden_size must be a multiple of
@@ -117,12 +129,16 @@ typedef struct bertology_config {
   int32_t intermediate_size;
   int32_t vocab_size;
   int32_t max_position_embeddings;
-  int32_t type_vocab_size;
-  int32_t hidden_act; /* bertology_hidden_act */
+  int32_t type_vocab_size; /* 0 for a GPT, which has no segments */
+  int32_t hidden_act;      /* bertology_hidden_act */
   float layer_norm_eps;
   int32_t num_labels; /* outputs of the classifier; 0 if there is none */
-  int32_t pooling;    /* bertology_pooling */
+  int32_t pooling;    /* bertology_pooling; only BERT has a POOLER */
   int32_t dtype; /* inputs of matrix products: FLOAT32, or BFLOAT16 where the device supports it */
+  int32_t model_type; /* bertology_model_type */
+  /* Of GPT2; the others divide scores by the square root of a head's width and by nothing else. */
+  int32_t scale_attn_weights;              /* divide scores by that root */
+  int32_t scale_attn_by_inverse_layer_idx; /* divide scores by the layer's number + 1 */
 } bertology_config;
 
 /** A tensor of the caller, in host memory. Element (i, j) is at data + (i strides[0] + j
@@ -135,7 +151,7 @@ typedef struct bertology_tensor {
   const void* data;
 } bertology_tensor;
 
-/** A transformer encoder with optional task heads, its weights resident on one device. */
+/** A transformer with optional task heads, its weights resident on one device. */
 typedef struct bertology_model bertology_model;
 
 /** Makes a model without weights. The device stays open while the model lives. */
@@ -151,22 +167,26 @@ BERTOLOGY_API void bertology_model_free(bertology_model* model);
  * hidden_size, I intermediate_size:
  *
  *   embeddings.word            [vocab_size, D]     embeddings.position [max_position_embeddings, D]
- *   embeddings.token_type      [type_vocab_size, D]
- *   embeddings.norm.weight     [D]                 embeddings.norm.bias       [D]
+ *   embeddings.token_type      [type_vocab_size, D]                                   (BERT)
+ *   embeddings.norm.weight     [D]                 embeddings.norm.bias       [D]     (BERT)
  *   layers.{l}.query.weight    [A, D]              layers.{l}.query.bias      [A]      (and key,
  * value) layers.{l}.attention_output.weight [D, A]      layers.{l}.attention_output.bias [D]
  *   layers.{l}.attention_norm.weight   [D]         layers.{l}.attention_norm.bias   [D]
  *   layers.{l}.intermediate.weight     [I, D]      layers.{l}.intermediate.bias     [I]
  *   layers.{l}.output.weight           [D, I]      layers.{l}.output.bias           [D]
  *   layers.{l}.output_norm.weight      [D]         layers.{l}.output_norm.bias      [D]
- *   pooler.weight              [D, D]              pooler.bias                [D]
+ *   final_norm.weight          [D]                 final_norm.bias            [D]     (GPT2)
+ *   pooler.weight              [D, D]              pooler.bias                [D]     (BERT)
  *   classifier.weight          [num_labels, D]     classifier.bias            [num_labels]
  *   masked_lm.transform.weight [D, D]              masked_lm.transform.bias   [D]
  *   masked_lm.norm.weight      [D]                 masked_lm.norm.bias        [D]
  *   masked_lm.bias             [vocab_size]
  *   masked_lm.decoder.weight   [vocab_size, D]     (only where it is not tied to embeddings.word)
+ *   lm_head.weight             [vocab_size, D]     (the same of a GPT; masked_lm is BERT's)
  *
- * A run that needs a parameter which was never set fails and names it.
+ * attention_norm and output_norm are those of the attention and of the feed-forward block, wherever
+ * they stand. A run that needs a parameter which was never set fails and names it; a GPT's
+ * classifier needs no bias.
  */
 BERTOLOGY_API int bertology_model_set_parameter(bertology_model* model, const char* name,
                                                 const bertology_tensor* value);
@@ -216,12 +236,12 @@ BERTOLOGY_API int bertology_model_heads(bertology_model* model, int32_t layer, i
  */
 enum bertology_capture {
   BERTOLOGY_LOGITS = 0,        /* [num_labels] an example: the classifier's outputs */
-  BERTOLOGY_TOKEN_LOGITS = 1,  /* [n, vocab_size]: the masked language model's outputs */
+  BERTOLOGY_TOKEN_LOGITS = 1,  /* [n, vocab_size]: the language model's outputs */
   BERTOLOGY_POOLER_OUTPUT = 2, /* [D]: what the classifier sees */
-  BERTOLOGY_HIDDEN_STATES =
-      3, /* layers 0 .. L, [n, D]: 0 is the embeddings, L the last layer's output */
-  BERTOLOGY_ATTENTIONS =
-      4, /* layers 0 .. L-1, [K, n, n]: times the head mask, as Hugging Face gives them */
+  BERTOLOGY_HIDDEN_STATES = 3, /* layers 0 .. L, [n, D]: 0 is the embeddings, L the last layer's
+                                  output; of GPT2 behind the final norm */
+  BERTOLOGY_ATTENTIONS = 4,    /* layers 0 .. L-1, [K, n, n]: times the head mask, as Hugging Face
+                                  gives them; what a    causal token does not see is 0 */
   BERTOLOGY_ATTENTION_ENTROPIES =
       5, /* layers 0 .. L-1, [K, n]: -sum p ln p of each row, in nats, before the mask */
   BERTOLOGY_HEAD_OUTPUTS =
@@ -235,7 +255,11 @@ enum bertology_capture {
   BERTOLOGY_HEAD_OUTPUT_GRADIENTS = 10,  /* layers 0 .. L-1, [n, K, d]: dloss/d(HEAD_OUTPUTS) */
   BERTOLOGY_ATTENTION_GRADIENTS = 11,    /* layers 0 .. L-1, [K, n, n]: dloss/d(ATTENTIONS) */
   BERTOLOGY_HIDDEN_STATE_GRADIENTS = 12, /* layers 0 .. L, [n, D]: dloss/d(HIDDEN_STATES) */
-  BERTOLOGY_CAPTURE_COUNT = 13
+  BERTOLOGY_LAST_BLOCK_STATE = 13, /* [n, D]: the last layer's output before GPT2's final norm */
+  BERTOLOGY_TOKEN_LOSSES = 14, /* [n]: the cross entropy of each token's TOKEN_LOGITS; 0 where there
+                                  is nothing to predict */
+  BERTOLOGY_TOKEN_PREDICTIONS = 15, /* [n]: the id of the largest of each token's TOKEN_LOGITS */
+  BERTOLOGY_CAPTURE_COUNT = 16
 };
 
 /** The loss of an example. */
@@ -243,10 +267,12 @@ enum bertology_loss {
   BERTOLOGY_NO_LOSS = 0,
   BERTOLOGY_CLASSIFICATION = 1, /* cross entropy of LOGITS against a label */
   BERTOLOGY_REGRESSION = 2,     /* squared error of the only logit against a target */
-  BERTOLOGY_MASKED_LM = 3 /* mean cross entropy of TOKEN_LOGITS over the tokens with a label */
+  BERTOLOGY_MASKED_LM = 3, /* mean cross entropy of TOKEN_LOGITS over the tokens with a label */
+  BERTOLOGY_CAUSAL_LM =
+      4 /* the same of a GPT: the logits of a token against the label of the next */
 };
 
-/** Label of a token that does not count in BERTOLOGY_MASKED_LM. */
+/** Label of a token that does not count in BERTOLOGY_MASKED_LM and BERTOLOGY_CAUSAL_LM. */
 enum { BERTOLOGY_IGNORED_LABEL = -100 };
 
 /** One run: its batch, what to capture, and afterwards the results. Reusable; its memory grows and
@@ -276,7 +302,11 @@ BERTOLOGY_API int bertology_activations_set_batch(bertology_activations* activat
                                                   const int32_t* input_ids,
                                                   const int32_t* token_type_ids);
 
-/** labels: CLASSIFICATION [examples], MASKED_LM [T]. `loss` says which. */
+/**
+ * labels: CLASSIFICATION [examples], MASKED_LM and CAUSAL_LM [T]; `loss` says which. In CAUSAL_LM
+ * NULL, with count 0, makes every token its own label. The label of an example's first token is not
+ * predicted by any.
+ */
 BERTOLOGY_API int bertology_activations_set_labels(bertology_activations* activations, int32_t loss,
                                                    const int32_t* labels, int64_t count);
 

@@ -55,7 +55,13 @@ TEST(ApiTest, ConfigurationsThatMakeNoSense) {
   refused("layer_norm_eps",
           [](auto& c) { c.layer_norm_eps = std::numeric_limits<float>::quiet_NaN(); });
   refused("hidden_act is 9", [](auto& c) { c.hidden_act = 9; });
-  refused("pooling is 5", [](auto& c) { c.pooling = 5; });
+  refused("pooling is 6", [](auto& c) { c.pooling = 6; });
+  refused("model_type is 3", [](auto& c) { c.model_type = 3; });
+  refused("type_vocab_size is 2, expected 0 to 0", [](auto& c) { c.model_type = BERTOLOGY_GPT2; });
+  refused("pooling is POOLER", [](auto& c) {
+    c.model_type = BERTOLOGY_OPENAI_GPT;
+    c.type_vocab_size = 0;
+  });
   refused("dtype is 1", [](auto& c) { c.dtype = BERTOLOGY_FLOAT16; });
 }
 
@@ -278,8 +284,8 @@ TEST(ApiTest, MasksAndCapturesThatAreWrong) {
   run.on(model);
 
   const int32_t high = 4, negative = -1;
-  expect_error(BERTOLOGY_INVALID_ARGUMENT, "capture: 13",
-               [&] { return bertology_activations_capture(run.handle, 13, nullptr, 0); });
+  expect_error(BERTOLOGY_INVALID_ARGUMENT, "capture: 16",
+               [&] { return bertology_activations_capture(run.handle, 16, nullptr, 0); });
   expect_error(BERTOLOGY_INVALID_ARGUMENT, "layer -1 does not exist", [&] {
     return bertology_activations_capture(run.handle, BERTOLOGY_ATTENTIONS, &negative, 1);
   });

@@ -5,13 +5,16 @@
 
 #include "base/error.h"
 #include "base/isa.h"
+#include "reference_model.h"
 #include "tiny_model.h"
 
 namespace bertology::testing {
 namespace {
 
+using reference::Values;
+
 // Lengths over several passes of the model, one of them longer than a block of rows.
-const std::vector<int64_t> kLengths = {5, 1, 64, 90, 17, 3, 88, 90, 90, 2, 77, 90, 31, 90, 8};
+const std::vector<int64_t> kLengths = {5, 2, 64, 90, 17, 3, 88, 90, 90, 2, 77, 90, 31, 90, 8};
 
 std::vector<int32_t> kinds(const std::vector<std::pair<int32_t, int32_t>>& captures) {
   std::vector<int32_t> result;
@@ -24,15 +27,50 @@ std::vector<float> ones(const bertology_config& config) {
       static_cast<size_t>(config.num_hidden_layers * config.num_attention_heads), 1.0f);
 }
 
-TEST(ModelTest, ExampleGivesTheSameNumbersInAnyBatch) {
+/// A model type and what it is trained for.
+struct TaskCase {
+  const char* name;
+  int32_t model_type, loss;
+};
+
+/// Tests of every model type, as a classifier and as a language model.
+class TaskTest : public ::testing::TestWithParam<TaskCase> {
+ protected:
+  TaskTest() : model(tiny_config(GetParam().model_type)) {}
+
+  int32_t loss() const { return GetParam().loss; }
+  std::vector<std::pair<int32_t, int32_t>> captures() const {
+    return layered_captures(model.config, loss());
+  }
+  /// The outputs of the task.
+  int32_t logits() const {
+    return loss() == BERTOLOGY_CLASSIFICATION ? BERTOLOGY_LOGITS : BERTOLOGY_TOKEN_LOGITS;
+  }
+
   TinyModel model;
+};
+
+const std::vector<TaskCase> kTasks = {
+    {"bert_classification", BERTOLOGY_BERT, BERTOLOGY_CLASSIFICATION},
+    {"bert_masked_lm", BERTOLOGY_BERT, BERTOLOGY_MASKED_LM},
+    {"gpt2_classification", BERTOLOGY_GPT2, BERTOLOGY_CLASSIFICATION},
+    {"gpt2_lm", BERTOLOGY_GPT2, BERTOLOGY_CAUSAL_LM},
+    {"gpt_classification", BERTOLOGY_OPENAI_GPT, BERTOLOGY_CLASSIFICATION},
+    {"gpt_lm", BERTOLOGY_OPENAI_GPT, BERTOLOGY_CAUSAL_LM},
+};
+
+std::string task_name(const ::testing::TestParamInfo<TaskCase>& info) { return info.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(Tasks, TaskTest, ::testing::ValuesIn(kTasks), task_name);
+
+TEST_P(TaskTest, ExampleGivesTheSameNumbersInAnyBatch) {
   const TinyBatch batch(model.config, kLengths);
-  const auto captures = layered_captures(model.config);
+  const auto captures = this->captures();
   TinyRun together;
-  together.batch(batch).capture(kinds(captures)).on(model);
+  together.batch(batch, loss()).capture(kinds(captures)).on(model);
   for (size_t b = 0; b < kLengths.size(); ++b) {
     TinyRun alone;
-    alone.batch(batch.only(b)).capture(kinds(captures)).on(model);
+    alone.batch(batch.only(b), loss()).capture(kinds(captures)).on(model);
     for (const auto& [capture, layers] : captures) {
       for (int32_t l = 0; l < layers; ++l) {
         const std::vector<float> expected = alone.get(capture, l, 0);
@@ -43,22 +81,21 @@ TEST(ModelTest, ExampleGivesTheSameNumbersInAnyBatch) {
   }
 }
 
-TEST(ModelTest, CapturingLessChangesNothing) {
-  TinyModel model;
-  const TinyBatch batch(model.config, {7, 40, 1});
-  const auto captures = layered_captures(model.config);
+TEST_P(TaskTest, CapturingLessChangesNothing) {
+  const TinyBatch batch(model.config, {7, 40, 2});
+  const auto captures = this->captures();
   TinyRun all;
-  all.batch(batch).capture(kinds(captures)).on(model);
+  all.batch(batch, loss()).capture(kinds(captures)).on(model);
   for (const auto& [capture, layers] : captures) {
     for (int32_t l = 0; l < layers; ++l) {
       TinyRun one;
-      one.batch(batch);
+      one.batch(batch, loss());
       one.capture_layer(capture, l).on(model);
       // The last layer then computes only the rows that count: other sums, the same numbers up to
       // rounding.
       expect_close(one.get(capture, l), all.get(capture, l), 3e-6, 1e-6,
                    ("capture " + std::to_string(capture)).c_str());
-      const int32_t other = capture == BERTOLOGY_LOGITS ? BERTOLOGY_LOSS : BERTOLOGY_LOGITS;
+      const int32_t other = capture == logits() ? BERTOLOGY_LOSS : logits();
       EXPECT_THROW(one.get(other), ApiError) << "a capture that nobody asked for";
     }
   }
@@ -133,14 +170,14 @@ TEST(ModelTest, MaskedHeadHasNoGradientUnlessAskedFor) {
   }
 }
 
-TEST(PruningTest, PrunedEqualsMasked) {
+TEST_P(TaskTest, PrunedEqualsMasked) {
   const std::vector<HeadList> plans = {{{0, 1}},
                                        {{0, 0}, {0, 3}, {2, 1}},
                                        {{1, 0}, {1, 1}, {1, 2}, {1, 3}},
                                        {{2, 0}, {2, 1}, {2, 2}, {2, 3}, {0, 2}}};
   for (const HeadList& plan : plans) {
-    TinyModel masked, pruned;
-    const TinyBatch batch(masked.config, {6, 31, 1});
+    TinyModel masked(model.config), pruned(model.config);
+    const TinyBatch batch(masked.config, {6, 31, 2});
     std::vector<float> mask = ones(masked.config);
     for (const auto& [l, h] : plan) mask[static_cast<size_t>(l * 4 + h)] = 0;
     int64_t parameters_before, bytes_before, parameters, bytes;
@@ -152,11 +189,11 @@ TEST(PruningTest, PrunedEqualsMasked) {
               static_cast<int64_t>(plan.size()) * (4 * d * head_dim + 3 * head_dim));
     EXPECT_LT(bytes, bytes_before);
     for (const bool all_rows : {false, true}) {
-      std::vector<int32_t> captures = {BERTOLOGY_LOGITS, BERTOLOGY_LOSS, BERTOLOGY_HEAD_GRADIENTS};
-      if (all_rows) captures.push_back(BERTOLOGY_HIDDEN_STATE_GRADIENTS);
+      std::vector<int32_t> captures = {BERTOLOGY_LOSS, BERTOLOGY_HEAD_GRADIENTS};
+      if (all_rows) captures.insert(captures.end(), {BERTOLOGY_HIDDEN_STATE_GRADIENTS, logits()});
       TinyRun a, b;
-      a.batch(batch).mask(mask).capture(captures).on(masked);
-      b.batch(batch).capture(captures).on(pruned);
+      a.batch(batch, loss()).mask(mask).capture(captures).on(masked);
+      b.batch(batch, loss()).capture(captures).on(pruned);
       for (const int32_t capture : captures) {
         expect_close(b.get(capture), a.get(capture), 5e-6, 1e-6, "pruned against masked");
       }
@@ -164,9 +201,9 @@ TEST(PruningTest, PrunedEqualsMasked) {
   }
 }
 
-TEST(PruningTest, StepsInAnyOrderGiveTheSameModel) {
-  const TinyBatch batch(tiny_config(), {12, 5});
-  TinyModel at_once, forwards, backwards;
+TEST_P(TaskTest, PruningInStepsInAnyOrderGivesTheSameModel) {
+  const TinyBatch batch(model.config, {12, 5});
+  TinyModel at_once(model.config), forwards(model.config), backwards(model.config);
   at_once.prune({{0, 1}, {0, 2}, {1, 3}, {2, 0}});
   forwards.prune({{0, 1}, {2, 0}});
   forwards.prune({{0, 2}, {1, 3}});
@@ -174,23 +211,22 @@ TEST(PruningTest, StepsInAnyOrderGiveTheSameModel) {
   backwards.prune({{0, 1}});
   backwards.prune({{2, 0}});
   EXPECT_EQ(at_once.heads(0), (std::vector<int32_t>{0, 3}));
-  const std::vector<int32_t> captures = {BERTOLOGY_LOGITS, BERTOLOGY_HIDDEN_STATES,
+  const std::vector<int32_t> captures = {logits(), BERTOLOGY_HIDDEN_STATES,
                                          BERTOLOGY_HEAD_GRADIENTS, BERTOLOGY_ATTENTIONS};
   TinyRun a, b, c;
-  a.batch(batch).capture(captures).on(at_once);
-  b.batch(batch).capture(captures).on(forwards);
-  c.batch(batch).capture(captures).on(backwards);
+  a.batch(batch, loss()).capture(captures).on(at_once);
+  b.batch(batch, loss()).capture(captures).on(forwards);
+  c.batch(batch, loss()).capture(captures).on(backwards);
   for (const int32_t capture : captures) {
     EXPECT_EQ(a.get(capture), b.get(capture));
     EXPECT_EQ(a.get(capture), c.get(capture));
   }
 }
 
-TEST(PruningTest, RestoringGivesTheSameBits) {
-  TinyModel model;
+TEST_P(TaskTest, RestoringGivesTheSameBits) {
   const TinyBatch batch(model.config, {12, 5, 70});
-  const std::vector<int32_t> captures = kinds(layered_captures(model.config));
-  const auto fill = [&](TinyRun& run) { run.batch(batch).capture(captures).on(model); };
+  const std::vector<int32_t> captures = kinds(this->captures());
+  const auto fill = [&](TinyRun& run) { run.batch(batch, loss()).capture(captures).on(model); };
   TinyRun before, after, in_part, partly_pruned;
   fill(before);
   model.prune({{0, 1}, {0, 2}, {1, 0}, {1, 1}, {1, 2}, {1, 3}, {2, 3}});
@@ -198,19 +234,19 @@ TEST(PruningTest, RestoringGivesTheSameBits) {
   EXPECT_EQ(model.heads(0), (std::vector<int32_t>{0, 2, 3}));
   EXPECT_EQ(model.heads(1), (std::vector<int32_t>{1}));
   fill(in_part);
-  TinyModel straight;
+  TinyModel straight(model.config);
   straight.prune({{0, 1}, {1, 0}, {1, 2}, {1, 3}, {2, 3}});
-  partly_pruned.batch(batch).capture(captures).on(straight);
+  partly_pruned.batch(batch, loss()).capture(captures).on(straight);
   EXPECT_EQ(in_part.get(BERTOLOGY_HIDDEN_STATES, 3), partly_pruned.get(BERTOLOGY_HIDDEN_STATES, 3));
   model.restore({{0, 1}, {1, 0}, {1, 2}, {1, 3}, {2, 3}});
   fill(after);
-  for (const auto& [capture, layers] : layered_captures(model.config)) {
+  for (const auto& [capture, layers] : this->captures()) {
     for (int32_t l = 0; l < layers; ++l) EXPECT_EQ(before.get(capture, l), after.get(capture, l));
   }
 }
 
-TEST(PruningTest, PrunedSkeletonTakesCutParameters) {
-  TinyModel pruned, skeleton(tiny_config(), false);
+TEST_P(TaskTest, PrunedSkeletonTakesCutParameters) {
+  TinyModel pruned(model.config), skeleton(model.config, false);
   const HeadList plan = {{0, 1}, {2, 0}, {2, 1}, {2, 2}, {2, 3}};
   pruned.prune(plan);
   skeleton.prune(plan);
@@ -248,9 +284,9 @@ TEST(PruningTest, PrunedSkeletonTakesCutParameters) {
   }
   const TinyBatch batch(pruned.config, {12, 5});
   TinyRun a, b;
-  a.batch(batch).capture({BERTOLOGY_LOGITS, BERTOLOGY_HEAD_GRADIENTS}).on(pruned);
-  b.batch(batch).capture({BERTOLOGY_LOGITS, BERTOLOGY_HEAD_GRADIENTS}).on(skeleton);
-  EXPECT_EQ(a.get(BERTOLOGY_LOGITS), b.get(BERTOLOGY_LOGITS));
+  a.batch(batch, loss()).capture({logits(), BERTOLOGY_HEAD_GRADIENTS}).on(pruned);
+  b.batch(batch, loss()).capture({logits(), BERTOLOGY_HEAD_GRADIENTS}).on(skeleton);
+  EXPECT_EQ(a.get(logits()), b.get(logits()));
   EXPECT_EQ(a.get(BERTOLOGY_HEAD_GRADIENTS), b.get(BERTOLOGY_HEAD_GRADIENTS));
   EXPECT_THROW(skeleton.restore({{0, 1}}), ApiError) << "the checkpoint never had this head";
 }
@@ -329,26 +365,129 @@ TEST(ModelTest, PruningWaitsForRuns) {
   EXPECT_EQ(model.heads(0).size(), 4u);
 }
 
-TEST(ModelTest, Bfloat16IsCloseToFloat32) {
+TEST_P(TaskTest, Bfloat16IsCloseToFloat32) {
   if (!bertology_device_supports(device(), BERTOLOGY_BFLOAT16))
     GTEST_SKIP() << "no bfloat16 products here";
-  bertology_config config = tiny_config();
-  TinyModel exact(config);
+  bertology_config config = model.config;
   config.dtype = BERTOLOGY_BFLOAT16;
   TinyModel rounded(config);
   const TinyBatch batch(config, {12, 5, 70});
-  for (const int32_t loss : {BERTOLOGY_CLASSIFICATION, BERTOLOGY_MASKED_LM}) {
-    TinyRun a, b;
-    a.batch(batch, loss)
-        .capture({BERTOLOGY_HIDDEN_STATES, BERTOLOGY_HEAD_GRADIENTS, BERTOLOGY_LOSS})
-        .on(exact);
-    b.batch(batch, loss)
-        .capture({BERTOLOGY_HIDDEN_STATES, BERTOLOGY_HEAD_GRADIENTS, BERTOLOGY_LOSS})
-        .on(rounded);
-    // bfloat16 rounds to 2^-9; a state passes through some ten products of rounded inputs.
-    expect_close(b.get(BERTOLOGY_HIDDEN_STATES, 3), a.get(BERTOLOGY_HIDDEN_STATES, 3), 0.03);
-    expect_close(b.get(BERTOLOGY_HEAD_GRADIENTS), a.get(BERTOLOGY_HEAD_GRADIENTS), 0.08);
+  const std::vector<int32_t> captures = {BERTOLOGY_HIDDEN_STATES, BERTOLOGY_HEAD_GRADIENTS,
+                                         BERTOLOGY_LOSS};
+  TinyRun a, b;
+  a.batch(batch, loss()).capture(captures).on(model);
+  b.batch(batch, loss()).capture(captures).on(rounded);
+  // bfloat16 rounds to 2^-9; a state passes through some ten products of rounded inputs.
+  expect_close(b.get(BERTOLOGY_HIDDEN_STATES, 3), a.get(BERTOLOGY_HIDDEN_STATES, 3), 0.03);
+  expect_close(b.get(BERTOLOGY_HEAD_GRADIENTS), a.get(BERTOLOGY_HEAD_GRADIENTS), 0.08);
+}
+
+TEST(LanguageModelTest, PromptsDoNotCountAndNothingElseChanges) {
+  TinyModel model(tiny_config(BERTOLOGY_GPT2));
+  TinyBatch batch(model.config, {9, 30, 4});
+  const auto run = [&](TinyRun& to) {
+    to.capture({BERTOLOGY_LOSS, BERTOLOGY_TOKEN_LOSSES, BERTOLOGY_HIDDEN_STATES}).on(model);
+  };
+  TinyRun all, same, answers;
+  batch.token_labels = batch.ids;
+  run(all.batch(batch, BERTOLOGY_CAUSAL_LM));
+  // Without labels every token is its own.
+  same.batch(batch, BERTOLOGY_NO_LOSS);
+  check(bertology_activations_set_labels(same.handle, BERTOLOGY_CAUSAL_LM, nullptr, 0));
+  run(same);
+  EXPECT_EQ(all.get(BERTOLOGY_LOSS), same.get(BERTOLOGY_LOSS));
+  constexpr size_t kPrompt = 2;
+  for (size_t b = 0; b < 3; ++b) {
+    for (size_t i = 0; i < kPrompt; ++i)
+      batch.token_labels[static_cast<size_t>(batch.offsets[b]) + i] = -100;
   }
+  run(answers.batch(batch, BERTOLOGY_CAUSAL_LM));
+  EXPECT_EQ(all.get(BERTOLOGY_HIDDEN_STATES, 3), answers.get(BERTOLOGY_HIDDEN_STATES, 3));
+  for (int32_t b = 0; b < 3; ++b) {
+    const std::vector<float> losses = all.get(BERTOLOGY_TOKEN_LOSSES, 0, b);
+    double total = 0;
+    for (size_t i = kPrompt - 1; i + 1 < losses.size(); ++i) total += losses[i];
+    EXPECT_NEAR(answers.get(BERTOLOGY_LOSS)[static_cast<size_t>(b)],
+                total / static_cast<double>(losses.size() - kPrompt), 1e-6);
+    EXPECT_EQ(losses.back(), 0) << "nothing follows the last token";
+  }
+}
+
+TEST(LanguageModelTest, LongExamplesPassTheVocabularyInParts) {
+  bertology_config config = tiny_config(BERTOLOGY_GPT2);
+  config.max_position_embeddings = 1200;
+  config.num_hidden_layers = 1;
+  TinyModel model(config);
+  const TinyBatch batch(config, {1200, 3});  // more tokens than a pass takes
+  const reference::Model exact(model);
+  const std::vector<float> mask = ones(config);
+  for (const bool all : {true, false}) {  // all tokens predict, or those with a label
+    TinyRun run;
+    std::vector<int32_t> captures = {BERTOLOGY_LOSS, BERTOLOGY_HEAD_GRADIENTS};
+    if (all) captures.push_back(BERTOLOGY_TOKEN_LOSSES);
+    run.batch(batch, BERTOLOGY_CAUSAL_LM).capture(captures).on(model);
+    for (int32_t b = 0; b < 2; ++b) {
+      const size_t example = static_cast<size_t>(b);
+      const double loss = exact.run(batch, example, BERTOLOGY_CAUSAL_LM, mask).loss;
+      EXPECT_NEAR(run.get(BERTOLOGY_LOSS)[example], loss, 1e-6 * loss);
+      Values expected;
+      for (size_t h = 0; h < mask.size(); ++h) {
+        constexpr float kStep = 1.0f / 1024;
+        std::vector<float> above = mask, below = mask;
+        above[h] += kStep;
+        below[h] -= kStep;
+        expected.push_back((exact.run(batch, example, BERTOLOGY_CAUSAL_LM, above).loss -
+                            exact.run(batch, example, BERTOLOGY_CAUSAL_LM, below).loss) /
+                           (2.0 * kStep));
+      }
+      expect_close(run.get(BERTOLOGY_HEAD_GRADIENTS, 0, b), expected, 3e-5, 1e-6);
+    }
+  }
+}
+
+TEST(LanguageModelTest, RefusesWhatItCannotDo) {
+  TinyModel gpt(tiny_config(BERTOLOGY_GPT2)), post(tiny_config(BERTOLOGY_OPENAI_GPT)), bert;
+  const TinyBatch batch(gpt.config, {4, 1});
+  const auto refused = [&](const std::string& text, TinyModel& model, int32_t loss, int32_t capture,
+                           const TinyBatch& of) {
+    try {
+      TinyRun run;
+      run.batch(of, loss).capture({capture}).on(model);
+      FAIL() << text;
+    } catch (const ApiError& error) {
+      EXPECT_EQ(error.status, BERTOLOGY_INVALID_ARGUMENT);
+      EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
+    }
+  };
+  refused("example 1 has no token to predict", gpt, BERTOLOGY_CAUSAL_LM, BERTOLOGY_LOSS, batch);
+  refused("MASKED_LM is BERT's", gpt, BERTOLOGY_MASKED_LM, BERTOLOGY_LOSS, batch);
+  refused("CAUSAL_LM is a GPT's", bert, BERTOLOGY_CAUSAL_LM, BERTOLOGY_LOSS, batch);
+  refused("no norm behind its last layer", post, BERTOLOGY_NO_LOSS, BERTOLOGY_LAST_BLOCK_STATE,
+          batch);
+  refused("TOKEN_LOSSES needs labels of tokens", gpt, BERTOLOGY_CLASSIFICATION,
+          BERTOLOGY_TOKEN_LOSSES, batch);
+  TinyBatch typed = batch;
+  typed.types[1] = 1;
+  refused("token_type_ids[1] is 1, expected 0", gpt, BERTOLOGY_NO_LOSS, BERTOLOGY_LOGITS, typed);
+  EXPECT_THROW(gpt.set("pooler.bias", tensor_of(bert.parameters["pooler.bias"].values, {40})),
+               ApiError);
+}
+
+TEST(LanguageModelTest, BringsItsOwnDecoder) {
+  TinyModel model(tiny_config(BERTOLOGY_OPENAI_GPT));
+  const TinyBatch batch(model.config, {7, 20});
+  TinyRun tied, own, other;
+  tied.batch(batch, BERTOLOGY_CAUSAL_LM).capture({BERTOLOGY_TOKEN_LOGITS}).on(model);
+  TinyModel::Parameter decoder = model.parameters["embeddings.word"];
+  model.set("lm_head.weight", tensor_of(decoder.values, decoder.shape));
+  own.batch(batch, BERTOLOGY_CAUSAL_LM).capture({BERTOLOGY_TOKEN_LOGITS}).on(model);
+  expect_close(own.get(BERTOLOGY_TOKEN_LOGITS), tied.get(BERTOLOGY_TOKEN_LOGITS), 1e-6);
+  for (float& value : decoder.values) value *= -2;
+  model.set("lm_head.weight", tensor_of(decoder.values, decoder.shape));
+  other.batch(batch, BERTOLOGY_CAUSAL_LM).capture({BERTOLOGY_TOKEN_LOGITS}).on(model);
+  std::vector<float> expected = tied.get(BERTOLOGY_TOKEN_LOGITS);
+  for (float& value : expected) value *= -2;
+  expect_close(other.get(BERTOLOGY_TOKEN_LOGITS), expected, 1e-6);
 }
 
 TEST(ModelTest, MemoryOfResultsIsReused) {

@@ -22,6 +22,8 @@ inline double activate(Activation activation, double x) {
       return x > 0 ? x : 0;
     case Activation::kTanh:
       return std::tanh(x);
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
     default:
       return x;
   }
@@ -42,6 +44,10 @@ inline double activation_slope(Activation activation, double x) {
       return x > 0 ? 1 : 0;
     case Activation::kTanh:
       return 1 - std::tanh(x) * std::tanh(x);
+    case Activation::kSilu: {
+      const double s = 1 / (1 + std::exp(-x));
+      return s * (1 + x * (1 - s));
+    }
     default:
       return 1;
   }

@@ -44,8 +44,9 @@ inline bertology_device* device() {
   return device;
 }
 
-inline bertology_config tiny_config() {
+inline bertology_config tiny_config(int32_t model_type = BERTOLOGY_BERT) {
   bertology_config config = {};
+  config.model_type = model_type;
   config.num_hidden_layers = 3;
   config.num_attention_heads = 4;
   config.hidden_size = 40;
@@ -58,7 +59,18 @@ inline bertology_config tiny_config() {
   config.num_labels = 3;
   config.pooling = BERTOLOGY_POOLER;
   config.dtype = BERTOLOGY_FLOAT32;
+  if (model_type == BERTOLOGY_BERT) return config;
+  config.type_vocab_size = 0;
+  config.hidden_act = BERTOLOGY_GELU_NEW;
+  config.layer_norm_eps = 1e-5f;
+  config.pooling = BERTOLOGY_LAST;
+  config.scale_attn_weights = 1;
   return config;
+}
+
+/// The loss of the model type's language model.
+inline int32_t language_model_loss(const bertology_config& config) {
+  return config.model_type == BERTOLOGY_BERT ? BERTOLOGY_MASKED_LM : BERTOLOGY_CAUSAL_LM;
 }
 
 /// Pairs of layer and head.
@@ -94,8 +106,11 @@ class TinyModel {
     };
     add("embeddings.word", {config.vocab_size, d}, 1);
     add("embeddings.position", {config.max_position_embeddings, d}, 0.5f);
-    add("embeddings.token_type", {config.type_vocab_size, d}, 0.5f);
-    add_norm("embeddings.norm");
+    const bool bert = config.model_type == BERTOLOGY_BERT;
+    if (bert) {
+      add("embeddings.token_type", {config.type_vocab_size, d}, 0.5f);
+      add_norm("embeddings.norm");
+    }
     for (int32_t l = 0; l < config.num_hidden_layers; ++l) {
       const std::string prefix = "layers." + std::to_string(l) + ".";
       for (const char* name : {"query", "key", "value", "attention_output"})
@@ -105,11 +120,14 @@ class TinyModel {
       add_norm(prefix + "attention_norm");
       add_norm(prefix + "output_norm");
     }
-    add_linear("pooler", d, d);
+    if (config.model_type == BERTOLOGY_GPT2) add_norm("final_norm");
+    if (bert) add_linear("pooler", d, d);
     if (config.num_labels > 0) add_linear("classifier", config.num_labels, d);
-    add_linear("masked_lm.transform", d, d);
-    add_norm("masked_lm.norm");
-    add("masked_lm.bias", {config.vocab_size}, 0.2f);
+    if (bert) {
+      add_linear("masked_lm.transform", d, d);
+      add_norm("masked_lm.norm");
+      add("masked_lm.bias", {config.vocab_size}, 0.2f);
+    }
     if (load) load_all();
   }
   ~TinyModel() { bertology_model_free(handle); }
@@ -180,7 +198,7 @@ struct TinyBatch {
       targets.push_back(random.normal());
       for (int64_t i = 0; i < length; ++i) {
         ids.push_back(static_cast<int32_t>(random.below(config.vocab_size)));
-        types.push_back(static_cast<int32_t>(random.below(config.type_vocab_size)));
+        types.push_back(static_cast<int32_t>(random.below(std::max(1, config.type_vocab_size))));
         const bool labelled = i == length / 2 || random.below(4) == 0;
         token_labels.push_back(labelled ? static_cast<int32_t>(random.below(config.vocab_size))
                                         : -100);
@@ -222,7 +240,7 @@ class TinyRun {
                                           batch.ids.data(), batch.types.data()));
     if (loss == BERTOLOGY_CLASSIFICATION) {
       check(bertology_activations_set_labels(handle, loss, batch.labels.data(), batch.examples()));
-    } else if (loss == BERTOLOGY_MASKED_LM) {
+    } else if (loss == BERTOLOGY_MASKED_LM || loss == BERTOLOGY_CAUSAL_LM) {
       check(bertology_activations_set_labels(handle, loss, batch.token_labels.data(),
                                              batch.offsets.back()));
     } else if (loss == BERTOLOGY_REGRESSION) {
@@ -265,21 +283,29 @@ class TinyRun {
   bertology_activations* handle = nullptr;
 };
 
-/// Every capture of a classifier, with how many layers each has.
-inline std::vector<std::pair<int32_t, int32_t>> layered_captures(const bertology_config& config) {
+/// Every capture of a classifier, or of a language model, with how many layers each has.
+inline std::vector<std::pair<int32_t, int32_t>> layered_captures(
+    const bertology_config& config, int32_t loss = BERTOLOGY_CLASSIFICATION) {
   const int32_t layers = config.num_hidden_layers;
-  return {{BERTOLOGY_LOGITS, 1},
-          {BERTOLOGY_POOLER_OUTPUT, 1},
-          {BERTOLOGY_LOSS, 1},
-          {BERTOLOGY_HEAD_GRADIENTS, 1},
-          {BERTOLOGY_TOKEN_HEAD_GRADIENTS, 1},
-          {BERTOLOGY_HIDDEN_STATES, layers + 1},
-          {BERTOLOGY_ATTENTIONS, layers},
-          {BERTOLOGY_ATTENTION_ENTROPIES, layers},
-          {BERTOLOGY_HEAD_OUTPUTS, layers},
-          {BERTOLOGY_HEAD_OUTPUT_GRADIENTS, layers},
-          {BERTOLOGY_ATTENTION_GRADIENTS, layers},
-          {BERTOLOGY_HIDDEN_STATE_GRADIENTS, layers + 1}};
+  const bool classifies = loss == BERTOLOGY_CLASSIFICATION;
+  std::vector<std::pair<int32_t, int32_t>> captures = {
+      {BERTOLOGY_LOSS, 1},
+      {BERTOLOGY_HEAD_GRADIENTS, 1},
+      {BERTOLOGY_TOKEN_HEAD_GRADIENTS, 1},
+      {BERTOLOGY_HIDDEN_STATES, layers + 1},
+      {BERTOLOGY_ATTENTIONS, layers},
+      {BERTOLOGY_ATTENTION_ENTROPIES, layers},
+      {BERTOLOGY_HEAD_OUTPUTS, layers},
+      {BERTOLOGY_HEAD_OUTPUT_GRADIENTS, layers},
+      {BERTOLOGY_ATTENTION_GRADIENTS, layers},
+      {BERTOLOGY_HIDDEN_STATE_GRADIENTS, layers + 1}};
+  const std::vector<int32_t> outputs =
+      classifies ? std::vector<int32_t>{BERTOLOGY_LOGITS, BERTOLOGY_POOLER_OUTPUT}
+                 : std::vector<int32_t>{BERTOLOGY_TOKEN_LOGITS, BERTOLOGY_TOKEN_LOSSES,
+                                        BERTOLOGY_TOKEN_PREDICTIONS};
+  for (const int32_t output : outputs) captures.emplace_back(output, 1);
+  if (config.model_type == BERTOLOGY_GPT2) captures.emplace_back(BERTOLOGY_LAST_BLOCK_STATE, 1);
+  return captures;
 }
 
 }  // namespace bertology::testing

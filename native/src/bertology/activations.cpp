@@ -32,6 +32,8 @@ void Activations::prepare(const Config& config, const std::vector<int64_t>& head
           at = {0, 0, {config.vocab_size}, 1};
           break;
         case BERTOLOGY_LOSS:
+        case BERTOLOGY_TOKEN_LOSSES:
+        case BERTOLOGY_TOKEN_PREDICTIONS:
           at = {0, 0, {}, 0};
           break;
         case BERTOLOGY_HEAD_GRADIENTS:

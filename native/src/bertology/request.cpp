@@ -1,5 +1,6 @@
 #include "bertology/request.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -21,6 +22,9 @@ const CaptureKind& kind_of(int32_t capture) {
       {Extent::kToken, 0, true, "HEAD_OUTPUT_GRADIENTS"},
       {Extent::kPair, 0, true, "ATTENTION_GRADIENTS"},
       {Extent::kToken, 1, true, "HIDDEN_STATE_GRADIENTS"},
+      {Extent::kToken, -1, false, "LAST_BLOCK_STATE"},
+      {Extent::kToken, -1, false, "TOKEN_LOSSES"},
+      {Extent::kToken, -1, false, "TOKEN_PREDICTIONS"},
   };
   check_argument(capture >= 0 && capture < BERTOLOGY_CAPTURE_COUNT, "capture: ", capture,
                  ", expected 0 to ", BERTOLOGY_CAPTURE_COUNT - 1);
@@ -80,14 +84,26 @@ void Request::set_batch(int32_t count, const int64_t* new_offsets, const int32_t
 }
 
 void Request::set_labels(int32_t kind, const int32_t* values, int64_t count) {
-  check_argument(kind == BERTOLOGY_CLASSIFICATION || kind == BERTOLOGY_MASKED_LM, "loss: ", kind,
-                 ", expected CLASSIFICATION or MASKED_LM for labels");
-  const int64_t expected = kind == BERTOLOGY_MASKED_LM ? tokens() : examples();
+  const bool by_token = kind == BERTOLOGY_MASKED_LM || kind == BERTOLOGY_CAUSAL_LM;
+  check_argument(by_token || kind == BERTOLOGY_CLASSIFICATION, "loss: ", kind,
+                 ", expected CLASSIFICATION, MASKED_LM or CAUSAL_LM for labels");
+  if (kind == BERTOLOGY_CAUSAL_LM && values == nullptr && count == 0) {
+    values = input_ids.data();
+    count = tokens();
+  }
+  const int64_t expected = by_token ? tokens() : examples();
   check_argument(count == expected && values != nullptr, "labels: ", count, ", expected ", expected,
-                 kind == BERTOLOGY_MASKED_LM ? ", one a token" : ", one an example");
+                 by_token ? ", one a token" : ", one an example");
   loss = kind;
   labels.assign(values, values + count);
   targets.clear();
+}
+
+int32_t Request::token_label(int64_t example, int64_t token) const {
+  if (loss == BERTOLOGY_MASKED_LM) return labels[static_cast<size_t>(token)];
+  const bool last = token + 1 == offsets[static_cast<size_t>(example) + 1];
+  return last ? static_cast<int32_t>(BERTOLOGY_IGNORED_LABEL)
+              : labels[static_cast<size_t>(token) + 1];
 }
 
 void Request::set_targets(const float* values, int64_t count) {
@@ -140,9 +156,11 @@ void Request::check(const Config& config) const {
   for (size_t t = 0; t < input_ids.size(); ++t) {
     check_argument(input_ids[t] >= 0 && input_ids[t] < config.vocab_size, "input_ids[", t, "] is ",
                    input_ids[t], ", expected 0 to ", config.vocab_size - 1);
-    check_argument(token_type_ids[t] >= 0 && token_type_ids[t] < config.type_vocab_size,
-                   "token_type_ids[", t, "] is ", token_type_ids[t], ", expected 0 to ",
-                   config.type_vocab_size - 1);
+    // A model without segments takes the 0 that a token has if none is given.
+    const int32_t most_type = std::max(config.type_vocab_size, 1) - 1;
+    check_argument(token_type_ids[t] >= 0 && token_type_ids[t] <= most_type, "token_type_ids[", t,
+                   "] is ", token_type_ids[t], ", expected 0",
+                   most_type > 0 ? text(" to ", most_type) : text());
   }
   const int64_t heads = static_cast<int64_t>(config.num_hidden_layers) * config.num_attention_heads;
   check_argument(head_mask.empty() || static_cast<int64_t>(head_mask.size()) == heads,
@@ -167,22 +185,33 @@ void Request::check(const Config& config) const {
                      " is ", labels[b], ", expected 0 to ", config.num_labels - 1);
     }
   }
+  check_argument(config.norm_first() || !wants_any(BERTOLOGY_LAST_BLOCK_STATE),
+                 "capture LAST_BLOCK_STATE: the model has no norm behind its last layer, it is the "
+                 "last of HIDDEN_STATES");
+  check_argument(predicts_tokens() || !wants_any(BERTOLOGY_TOKEN_LOSSES),
+                 "capture TOKEN_LOSSES needs labels of tokens");
+  check_argument(
+      !predicts_tokens() || (loss == BERTOLOGY_CAUSAL_LM) == config.causal(),
+      "loss: ", loss == BERTOLOGY_CAUSAL_LM ? "CAUSAL_LM" : "MASKED_LM",
+      config.causal() ? " is BERT's, a GPT has CAUSAL_LM" : " is a GPT's, BERT has MASKED_LM");
   check_argument(loss != BERTOLOGY_REGRESSION || config.num_labels == 1,
                  "regression needs a classifier with 1 output, the model has ", config.num_labels);
-  if (loss == BERTOLOGY_MASKED_LM) {
-    for (int64_t b = 0; b < examples(); ++b) {
-      bool labelled = false;
-      for (int64_t t = offsets[static_cast<size_t>(b)]; t < offsets[static_cast<size_t>(b) + 1];
-           ++t) {
-        const int32_t label = labels[static_cast<size_t>(t)];
-        if (label == BERTOLOGY_IGNORED_LABEL) continue;
-        check_argument(label >= 0 && label < config.vocab_size, "label of token ", t, " is ", label,
-                       ", expected 0 to ", config.vocab_size - 1, " or ",
-                       static_cast<int>(BERTOLOGY_IGNORED_LABEL));
-        labelled = true;
-      }
-      check_argument(labelled, "example ", b, " has no token with a label");
+  if (!predicts_tokens()) return;
+  for (int64_t b = 0; b < examples(); ++b) {
+    bool labelled = false;
+    for (int64_t t = offsets[static_cast<size_t>(b)]; t < offsets[static_cast<size_t>(b) + 1];
+         ++t) {
+      const int32_t label = token_label(b, t);
+      if (label == BERTOLOGY_IGNORED_LABEL) continue;
+      check_argument(label >= 0 && label < config.vocab_size, "label of token ",
+                     loss == BERTOLOGY_CAUSAL_LM ? t + 1 : t, " is ", label, ", expected 0 to ",
+                     config.vocab_size - 1, " or ", static_cast<int>(BERTOLOGY_IGNORED_LABEL));
+      labelled = true;
     }
+    check_argument(labelled, "example ", b,
+                   loss == BERTOLOGY_CAUSAL_LM
+                       ? " has no token to predict: it needs two, and a label behind the first"
+                       : " has no token with a label");
   }
 }
 

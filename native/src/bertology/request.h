@@ -51,6 +51,12 @@ struct Request {
   /// Highest layer for which the capture is asked for; -1 if it is not.
   int32_t highest(int32_t capture, int32_t layers) const;
   bool wants_gradients() const;
+  /// Whether the loss is that of a language model.
+  bool predicts_tokens() const {
+    return loss == BERTOLOGY_MASKED_LM || loss == BERTOLOGY_CAUSAL_LM;
+  }
+  /// What the token's logits are to predict, of a language model's loss.
+  int32_t token_label(int64_t example, int64_t token) const;
 
   void set_batch(int32_t examples, const int64_t* new_offsets, const int32_t* ids,
                  const int32_t* types);

@@ -18,6 +18,10 @@ namespace {
 // cache for the epilogue.
 constexpr int64_t kBlockRows = 64;
 
+// The same for a matrix in plain layout: oneDNN packs it anew in every product, which many rows
+// make up for.
+constexpr int64_t kPlainBlockRows = 256;
+
 // oneDNN compiles a kernel for each number of rows and keeps it in half a megabyte. So a block is
 // one product of a multiple of this many rows, and one of the 2 to 9 rows that remain.
 constexpr int64_t kRowStep = 8;
@@ -27,6 +31,12 @@ constexpr int64_t kRowStep = 8;
 constexpr int64_t kTasksPerThread = 4;
 
 constexpr int64_t align(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/// Rows that a task takes at most.
+int64_t rows_of_block(const Panel& panel, int64_t rows, int64_t panels, int threads) {
+  if (panel.layout == Layout2d::kPacked) return kBlockRows;
+  return std::clamp(rows * panels / (kTasksPerThread * threads), kBlockRows, kPlainBlockRows);
+}
 
 /// The products that a block of rows is multiplied by: the second may have none.
 std::array<int64_t, 2> pieces(int64_t rows) {
@@ -39,11 +49,11 @@ std::array<int64_t, 2> pieces(int64_t rows) {
 /// How the work divides: blocks of rows, which differ by a step, and the last one by a rest, times
 /// groups of panels.
 struct Division {
-  Division(int64_t rows, int64_t panels, int threads)
+  Division(int64_t rows, int64_t panels, int threads, int64_t most_rows)
       : rows_(rows),
         panels_(panels),
         steps_((rows + kRowStep - 1) / kRowStep),
-        blocks_((rows + kBlockRows - 1) / kBlockRows) {
+        blocks_((rows + most_rows - 1) / most_rows) {
     const int64_t wanted = kTasksPerThread * threads;
     if (blocks_ < wanted) groups_ = std::min(panels, (wanted + blocks_ - 1) / blocks_);
   }
@@ -188,14 +198,15 @@ void CpuStream::linear_forward(const LinearForward& op) {
   const int64_t part_outputs = matrix.part_outputs();
   const Panel* panels = first_of_part(matrix.forward(), op.first_part);
   const int64_t panel_count = panels_of_parts(matrix.forward(), op.first_part, op.parts);
-  const Division division(op.rows, panel_count, backend_.threads());
+  const int64_t block_rows = rows_of_block(*panels, op.rows, panel_count, backend_.threads());
+  const Division division(op.rows, panel_count, backend_.threads(), block_rows);
 
   PanelProducts products(backend_.products(), division);
   for (int64_t p = 0; p < panel_count; ++p) {
     products.add({0, inputs, panels[p].columns, inputs, panels[p].stride, op.output_stride,
                   matrix.dtype(), panels[p].layout, op.bias != nullptr, false});
   }
-  const int64_t rounded_bytes = rounds ? align(kBlockRows * inputs * 2) : 0;
+  const int64_t rounded_bytes = rounds ? align(block_rows * inputs * 2) : 0;
   reserve_scratch(products.scratch_bytes() + rounded_bytes);
 
   float* target = op.preactivation != nullptr ? op.preactivation : op.output;
@@ -230,7 +241,8 @@ void CpuStream::linear_backward(const LinearBackward& op) {
   }
   const Panel* panels = first_of_part(matrix.backward(), op.first_part);
   const int64_t part_panels = panels_of_parts(matrix.backward(), op.first_part, 1);
-  const Division division(op.rows, part_panels, backend_.threads());
+  const int64_t block_rows = rows_of_block(*panels, op.rows, part_panels, backend_.threads());
+  const Division division(op.rows, part_panels, backend_.threads(), block_rows);
 
   // Of each panel of inputs one product a part: the first may overwrite, the others add.
   PanelProducts products(backend_.products(), division);
@@ -242,7 +254,7 @@ void CpuStream::linear_backward(const LinearBackward& op) {
                     panel.layout, false, op.accumulate || part > 0});
     }
   }
-  const int64_t rounded_bytes = rounds ? align(kBlockRows * a_stride * 2) : 0;
+  const int64_t rounded_bytes = rounds ? align(block_rows * a_stride * 2) : 0;
   reserve_scratch(products.scratch_bytes() + rounded_bytes);
 
   backend_.parallel(division.tasks(), [&](int64_t task, int worker) {

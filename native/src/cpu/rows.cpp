@@ -63,8 +63,10 @@ void CpuStream::activation_backward(const ActivationBackward& op) {
 void CpuStream::pooling_forward(const PoolingForward& op) {
   backend_.parallel_rows(op.sequences.count, op.width, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      const int64_t rows = op.mean ? op.sequences.length(b) : 1;
-      const float* input = op.input + op.sequences.offsets[b] * op.width;
+      const int64_t rows = op.pooled == PooledRows::kMean ? op.sequences.length(b) : 1;
+      const int64_t first = op.pooled == PooledRows::kLast ? op.sequences.offsets[b + 1] - 1
+                                                           : op.sequences.offsets[b];
+      const float* input = op.input + first * op.width;
       float* output = op.output + b * op.width;
       std::memset(output, 0, static_cast<size_t>(op.width) * sizeof(float));
       for (int64_t r = 0; r < rows; ++r) {
@@ -84,11 +86,12 @@ void CpuStream::pooling_backward(const PoolingBackward& op) {
   backend_.parallel_rows(op.sequences.count, op.width, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       const int64_t rows = op.sequences.length(b);
-      const int64_t read = op.mean ? rows : 1;
+      const int64_t read = op.pooled == PooledRows::kMean ? rows : 1;
       const float* d_output = op.d_output + b * op.width;
       const float* output = op.normalize ? op.output + b * op.width : nullptr;
       float* d_input = op.d_input + op.sequences.offsets[b] * op.width;
       std::memset(d_input, 0, static_cast<size_t>(rows * op.width) * sizeof(float));
+      if (op.pooled == PooledRows::kLast) d_input += (rows - 1) * op.width;
       // y = x / |x|: dx = (dy - y (y . dy)) / |x|
       const float scale = (op.normalize ? 1.0f / op.lengths[b] : 1.0f) / static_cast<float>(read);
       kernels().add_scaled(d_output, scale, d_input, op.width);

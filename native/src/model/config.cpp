@@ -24,8 +24,9 @@ Config::Config(const bertology_config& config) : bertology_config(config) {
   check_size("intermediate_size", intermediate_size, 1, kMost);
   check_size("vocab_size", vocab_size, 1, kMost);
   check_size("max_position_embeddings", max_position_embeddings, 1, kMost);
-  check_size("type_vocab_size", type_vocab_size, 1, kMost);
-  check_size("hidden_act", hidden_act, BERTOLOGY_GELU, BERTOLOGY_RELU);
+  check_size("model_type", model_type, 0, BERTOLOGY_MODEL_TYPE_COUNT - 1);
+  check_size("type_vocab_size", type_vocab_size, bert() ? 1 : 0, bert() ? kMost : 0);
+  check_size("hidden_act", hidden_act, 0, BERTOLOGY_HIDDEN_ACT_COUNT - 1);
   check_argument(std::isfinite(layer_norm_eps) && layer_norm_eps >= 0, "config: layer_norm_eps is ",
                  layer_norm_eps, ", expected a small positive number");
   check_argument(dtype == BERTOLOGY_FLOAT32 || dtype == BERTOLOGY_BFLOAT16, "config: dtype is ",
@@ -39,9 +40,21 @@ Activation Config::activation() const {
       return Activation::kGeluNew;
     case BERTOLOGY_RELU:
       return Activation::kRelu;
+    case BERTOLOGY_SILU:
+      return Activation::kSilu;
+    case BERTOLOGY_TANH:
+      return Activation::kTanh;
     default:
       return Activation::kGelu;
   }
+}
+
+float Config::attention_scale(int32_t layer) const {
+  const bool gpt2 = model_type == BERTOLOGY_GPT2;
+  float scale = 1.0f;
+  if (!gpt2 || scale_attn_weights != 0) scale /= std::sqrt(static_cast<float>(head_dim()));
+  if (gpt2 && scale_attn_by_inverse_layer_idx != 0) scale /= static_cast<float>(layer + 1);
+  return scale;
 }
 
 void Config::check_layer(int32_t layer) const {
@@ -58,6 +71,8 @@ void Config::check_head(int32_t layer, int32_t head) const {
 void Config::set_classifier(int32_t labels, int32_t kind) {
   check_size("num_labels", labels, 0, 1 << 20);
   check_size("pooling", kind, 0, BERTOLOGY_POOLING_COUNT - 1);
+  check_argument(bert() || labels == 0 || kind != BERTOLOGY_POOLER,
+                 "config: pooling is POOLER, which a GPT does not have");
   num_labels = labels;
   pooling = kind;
 }

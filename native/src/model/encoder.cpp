@@ -1,7 +1,6 @@
 #include "model/encoder.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 
@@ -35,7 +34,12 @@ void Encoder::place(Layout& layout) {
   state_ = layout.floats(tokens * width);
   attended_ = layout.floats(tokens * width);
   product_ = layout.floats(tokens * width);
-  row_input_ = layout.floats(rows * width);
+  const bool some = slice_.some_rows();
+  if (some) row_residual_ = layout.floats(rows * width);
+  if (config_.norm_first()) {
+    normed_ = layout.floats(tokens * width);
+    if (some) row_normed_ = layout.floats(rows * width);
+  }
   projections_ = layout.floats(3 * tokens * widest);
   context_ = layout.floats(tokens * widest);
   wide_ = layout.floats(tokens * config_.intermediate_size);
@@ -54,11 +58,19 @@ void Encoder::place(Layout& layout) {
       keep.log_sum_exp = layout.floats(layer_rows * layer(l).head_count());
     }
     keep.head_outputs = layout.floats(layer_rows * heads_width(l));
-    keep.attention_sum = layout.floats(layer_rows * width);
-    keep.attention_statistics = layout.floats(layer_rows * 2);
+    const int64_t attention_rows = config_.norm_first() ? tokens : layer_rows;
+    // The input of a norm before the block is the layer's own, which may be captured as it is.
+    if (!config_.norm_first() || !slice_.captures(BERTOLOGY_HIDDEN_STATES, l))
+      keep.attention_norm.input = layout.floats(attention_rows * width);
+    keep.attention_norm.statistics = layout.floats(attention_rows * 2);
     keep.preactivation = layout.floats(layer_rows * config_.intermediate_size);
-    keep.output_sum = layout.floats(layer_rows * width);
-    keep.output_statistics = layout.floats(layer_rows * 2);
+    keep.output_norm.input = layout.floats(layer_rows * width);
+    keep.output_norm.statistics = layout.floats(layer_rows * 2);
+  }
+  if (config_.norm_first()) {
+    if (!slice_.captures(BERTOLOGY_LAST_BLOCK_STATE))
+      kept_final_norm_.input = layout.floats(rows * width);
+    kept_final_norm_.statistics = layout.floats(rows * 2);
   }
 }
 
@@ -81,7 +93,9 @@ AttentionInputs Encoder::attention_inputs(int32_t l, float* query_key_value) con
   inputs.value = at.value;
   inputs.query_stride = at.query_stride;
   inputs.key_stride = at.key_stride;
-  inputs.scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim()));
+  inputs.scale = config_.attention_scale(l);
+  // Of a causal model, only the last token of each sequence is ever some rows: it sees all keys.
+  inputs.causal = config_.causal() && !some_rows(l);
   inputs.head_mask = masks_[static_cast<size_t>(l)].data();
   return inputs;
 }
@@ -89,8 +103,19 @@ AttentionInputs Encoder::attention_inputs(int32_t l, float* query_key_value) con
 // ----------------------------------------------------------------------------------------------
 // forward
 
+/// Where the input of layer l goes; with norms before the blocks and l the number of layers, the
+/// input of the final norm.
+float* Encoder::state_at(int32_t l) const {
+  if (!config_.norm_first()) return slice_.target(BERTOLOGY_HIDDEN_STATES, l, state_);
+  const bool final = l == config_.num_hidden_layers;
+  float* kept = final ? kept_final_norm_.input : kept_[static_cast<size_t>(l)].attention_norm.input;
+  float* otherwise = kept != nullptr ? kept : state_;
+  return final ? slice_.target(BERTOLOGY_LAST_BLOCK_STATE, 0, otherwise)
+               : slice_.target(BERTOLOGY_HIDDEN_STATES, l, otherwise);
+}
+
 const float* Encoder::forward(Stream& stream) {
-  float* embedded = slice_.target(BERTOLOGY_HIDDEN_STATES, 0, state_);
+  float* embedded = state_at(0);
   EmbeddingForward embedding;
   embedding.tokens = slice_.tokens.rows();
   embedding.width = config_.hidden_size;
@@ -107,69 +132,109 @@ const float* Encoder::forward(Stream& stream) {
   embedding_forward(stream, embedding);
   slice_.publish(stream, BERTOLOGY_HIDDEN_STATES, 0);
 
+  if (config_.norm_first() && plan_.layers > 0) {
+    norm_forward(stream, layer(0).attention_norm, slice_.tokens.rows(), embedded, nullptr, normed_,
+                 nullptr, kept_[0].attention_norm.statistics);
+  }
   const float* state = embedded;
   for (int32_t l = 0; l < plan_.layers; ++l) state = layer_forward(stream, l, state);
   return state;
 }
 
+/// From a layer's input, [T, D], to its output, [R, D]: of the last layer, behind the final norm if
+/// there is one. Null if the plan stops before it.
 const float* Encoder::layer_forward(Stream& stream, int32_t l, const float* input) {
   const Layer& weights = layer(l);
   const Kept& keep = kept_[static_cast<size_t>(l)];
+  const bool first = config_.norm_first();
   const int64_t rows = row_count(l);
+  const int64_t width = config_.hidden_size;
   const float* residual = input;
+  const float* seen = first ? normed_ : input;
+  const float* seen_rows = seen;
   if (some_rows(l)) {
-    gather_rows(stream, {rows, config_.hidden_size, slice_.row_index, input, row_input_});
-    residual = row_input_;
+    gather_rows(stream, {rows, width, slice_.row_index, input, row_residual_});
+    residual = seen_rows = row_residual_;
+    if (first) {
+      gather_rows(stream, {rows, width, slice_.row_index, normed_, row_normed_});
+      seen_rows = row_normed_;
+    }
   }
-  attention_forward(stream, l, input, product_);
+  attention_forward(stream, l, seen, seen_rows, product_);
   if (l == plan_.layers - 1 && plan_.stop_after_attention) return nullptr;
 
-  LayerNormForward attention_norm;
-  attention_norm.rows = rows;
-  attention_norm.width = config_.hidden_size;
-  attention_norm.input = product_;
-  attention_norm.residual = residual;
-  attention_norm.gamma = weights.attention_norm.gamma.data();
-  attention_norm.beta = weights.attention_norm.beta.data();
-  attention_norm.eps = config_.layer_norm_eps;
-  attention_norm.output = attended_;
-  attention_norm.sum = keep.attention_sum;
-  attention_norm.statistics = keep.attention_statistics;
-  layer_norm_forward(stream, attention_norm);
+  if (!first) {
+    norm_forward(stream, weights.attention_norm, rows, product_, residual, attended_,
+                 keep.attention_norm.input, keep.attention_norm.statistics);
+    feed_forward(stream, l, attended_, product_);
+    float* output = state_at(l + 1);
+    norm_forward(stream, weights.output_norm, rows, product_, attended_, output,
+                 keep.output_norm.input, keep.output_norm.statistics);
+    slice_.publish(stream, BERTOLOGY_HIDDEN_STATES, l + 1);
+    return output;
+  }
 
-  LinearForward intermediate;
-  intermediate.weight = weights.intermediate.weight.get();
-  intermediate.bias = weights.intermediate.bias.data();
-  intermediate.activation = config_.activation();
-  intermediate.rows = rows;
-  intermediate.input = attended_;
-  intermediate.output = wide_;
-  intermediate.preactivation = keep.preactivation;
-  linear_forward(stream, intermediate);
-
-  LinearForward output;
-  output.weight = weights.output.weight.get();
-  output.bias = weights.output.bias.data();
-  output.rows = rows;
-  output.input = wide_;
-  output.output = product_;
-  linear_forward(stream, output);
-
-  LayerNormForward output_norm = attention_norm;
-  output_norm.input = product_;
-  output_norm.residual = attended_;
-  output_norm.gamma = weights.output_norm.gamma.data();
-  output_norm.beta = weights.output_norm.beta.data();
-  output_norm.output = slice_.target(BERTOLOGY_HIDDEN_STATES, l + 1, state_);
-  output_norm.sum = keep.output_sum;
-  output_norm.statistics = keep.output_statistics;
-  layer_norm_forward(stream, output_norm);
+  float* attended = keep.output_norm.input != nullptr ? keep.output_norm.input : attended_;
+  norm_forward(stream, weights.output_norm, rows, product_, residual, normed_, attended,
+               keep.output_norm.statistics);
+  feed_forward(stream, l, normed_, product_);
+  float* output = state_at(l + 1);
+  if (l + 1 < config_.num_hidden_layers) {
+    norm_forward(stream, layer(l + 1).attention_norm, rows, product_, attended, normed_, output,
+                 kept_[static_cast<size_t>(l) + 1].attention_norm.statistics);
+    slice_.publish(stream, BERTOLOGY_HIDDEN_STATES, l + 1);
+    return output;
+  }
+  float* normed = slice_.target(BERTOLOGY_HIDDEN_STATES, l + 1, normed_);
+  norm_forward(stream, weights_.final_norm, rows, product_, attended, normed, output,
+               kept_final_norm_.statistics);
+  slice_.publish(stream, BERTOLOGY_LAST_BLOCK_STATE);
   slice_.publish(stream, BERTOLOGY_HIDDEN_STATES, l + 1);
-  return output_norm.output;
+  return normed;
 }
 
-/// Multi-head attention and its output product: output [R, D], without the residual.
-void Encoder::attention_forward(Stream& stream, int32_t l, const float* input, float* output) {
+void Encoder::norm_forward(Stream& stream, const Norm& norm, int64_t rows, const float* input,
+                           const float* residual, float* output, float* sum, float* statistics) {
+  LayerNormForward op;
+  op.rows = rows;
+  op.width = config_.hidden_size;
+  op.input = input;
+  op.residual = residual;
+  op.gamma = norm.gamma.data();
+  op.beta = norm.beta.data();
+  op.eps = config_.layer_norm_eps;
+  op.output = output;
+  op.sum = sum;
+  op.statistics = statistics;
+  layer_norm_forward(stream, op);
+}
+
+/// input and output: [R, D]
+void Encoder::feed_forward(Stream& stream, int32_t l, const float* input, float* output) {
+  const Layer& weights = layer(l);
+  LinearForward widen;
+  widen.weight = weights.intermediate.weight.get();
+  widen.bias = weights.intermediate.bias.data();
+  widen.activation = config_.activation();
+  widen.rows = row_count(l);
+  widen.input = input;
+  widen.output = wide_;
+  widen.preactivation = kept_[static_cast<size_t>(l)].preactivation;
+  linear_forward(stream, widen);
+
+  LinearForward narrow;
+  narrow.weight = weights.output.weight.get();
+  narrow.bias = weights.output.bias.data();
+  narrow.rows = row_count(l);
+  narrow.input = wide_;
+  narrow.output = output;
+  linear_forward(stream, narrow);
+}
+
+/// Multi-head attention and its output product. input: [T, D], row_input: [R, D], its rows that are
+/// queries; output: [R, D], without the residual.
+void Encoder::attention_forward(Stream& stream, int32_t l, const float* input,
+                                const float* row_input, float* output) {
   const Layer& weights = layer(l);
   const Kept& keep = kept_[static_cast<size_t>(l)];
   const int64_t rows = row_count(l);
@@ -192,7 +257,7 @@ void Encoder::attention_forward(Stream& stream, int32_t l, const float* input, f
   if (some_rows(l)) {
     project.parts = 1;
     project.rows = rows;
-    project.input = row_input_;
+    project.input = row_input;
     linear_forward(stream, project);
     project.first_part = 1;
     project.parts = 2;
@@ -245,6 +310,11 @@ void Encoder::backward(Stream& stream, float* d_rows) {
   }
   float* gradient = d_rows;
   show_state_gradient(stream, config_.num_hidden_layers, gradient);
+  if (config_.norm_first() && plan_.lowest_layer() < config_.num_hidden_layers) {
+    norm_backward(stream, weights_.final_norm, slice_.rows.rows(),
+                  state_at(config_.num_hidden_layers), kept_final_norm_.statistics, gradient,
+                  nullptr, gradient);
+  }
   for (int32_t l = config_.num_hidden_layers - 1; l >= plan_.lowest_layer(); --l) {
     gradient = layer_backward(stream, l, gradient);
     show_state_gradient(stream, l, gradient);
@@ -260,49 +330,27 @@ void Encoder::show_state_gradient(Stream& stream, int32_t state, const float* gr
   slice_.publish(stream, BERTOLOGY_HIDDEN_STATE_GRADIENTS, state);
 }
 
-/// From the gradient of the layer's output, [R, D], overwritten, to that of its input, [T, D]; null
-/// if nobody needs it.
+/// From the gradient of the layer's output before a final norm, [R, D], overwritten, to that of its
+/// input, [T, D]; null if nobody needs it.
 float* Encoder::layer_backward(Stream& stream, int32_t l, float* d_output) {
   const Layer& weights = layer(l);
   const Kept& keep = kept_[static_cast<size_t>(l)];
   const int64_t rows = row_count(l);
-  const int64_t width = config_.hidden_size;
-  LayerNormBackward output_norm;
-  output_norm.rows = rows;
-  output_norm.width = width;
-  output_norm.d_output = d_output;
-  output_norm.sum = keep.output_sum;
-  output_norm.statistics = keep.output_statistics;
-  output_norm.gamma = weights.output_norm.gamma.data();
-  output_norm.d_input = d_output;
-  layer_norm_backward(stream, output_norm);
-
-  LinearBackward output;
-  output.weight = weights.output.weight.get();
-  output.rows = rows;
-  output.d_output = d_output;
-  output.d_input = wide_;
-  output.activation = config_.activation();
-  output.preactivation = keep.preactivation;
-  linear_backward(stream, output);
-
-  LinearBackward intermediate;  // onto the residual's gradient
-  intermediate.weight = weights.intermediate.weight.get();
-  intermediate.rows = rows;
-  intermediate.d_output = wide_;
-  intermediate.d_input = d_output;
-  intermediate.accumulate = true;
-  linear_backward(stream, intermediate);
-
-  LayerNormBackward attention_norm = output_norm;
-  attention_norm.sum = keep.attention_sum;
-  attention_norm.statistics = keep.attention_statistics;
-  attention_norm.gamma = weights.attention_norm.gamma.data();
-  layer_norm_backward(stream, attention_norm);
+  if (config_.norm_first()) {
+    feed_forward_backward(stream, l, d_output, product_, false);
+    norm_backward(stream, weights.output_norm, rows, keep.output_norm.input,
+                  keep.output_norm.statistics, product_, d_output, d_output);
+  } else {
+    norm_backward(stream, weights.output_norm, rows, keep.output_norm.input,
+                  keep.output_norm.statistics, d_output, nullptr, d_output);
+    feed_forward_backward(stream, l, d_output, d_output, true);
+    norm_backward(stream, weights.attention_norm, rows, keep.attention_norm.input,
+                  keep.attention_norm.statistics, d_output, nullptr, d_output);
+  }
 
   const bool goes_on = plan_.needs_input_gradient(l);
-  const Projections d_projections = split(l, projections_);
   if (weights.head_count() > 0) {
+    const Projections d_projections = split(l, projections_);
     LinearBackward combine;
     combine.weight = weights.attention_output.weight.get();
     combine.rows = rows;
@@ -311,34 +359,94 @@ float* Encoder::layer_backward(Stream& stream, int32_t l, float* d_output) {
     linear_backward(stream, combine);
     attention_backward(stream, l, context_, goes_on ? &d_projections : nullptr);
   }
-  if (!goes_on) return nullptr;
+  return goes_on ? projections_backward(stream, l, d_output) : nullptr;
+}
 
-  LinearBackward project;  // onto the residual's gradient
+/// From the gradients of queries, keys and values and that of the residual, [R, D], overwritten, to
+/// that of the layer's input, [T, D].
+float* Encoder::projections_backward(Stream& stream, int32_t l, float* d_output) {
+  const Layer& weights = layer(l);
+  const Kept& keep = kept_[static_cast<size_t>(l)];
+  const int64_t rows = row_count(l);
+  const int64_t tokens = slice_.tokens.rows();
+  const int64_t width = config_.hidden_size;
+  const bool some = some_rows(l);
+  if (weights.head_count() == 0) {
+    if (!some) return d_output;
+    stream.zero(gradient_, tokens * width);
+    scatter_rows(stream, {rows, width, slice_.row_index, d_output, gradient_, true});
+    return gradient_;
+  }
+
+  // A norm before the block stands between the two gradients; else they add up at once.
+  const bool first = config_.norm_first();
+  const Projections d_projections = split(l, projections_);
+  LinearBackward project;
   project.weight = weights.query_key_value.weight.get();
   project.parts = 3;
   project.rows = rows;
   project.d_output = d_projections.query;
-  project.d_input = d_output;
-  project.accumulate = true;
-  if (!some_rows(l)) {
-    if (weights.head_count() > 0) linear_backward(stream, project);
-    return d_output;
-  }
-  if (weights.head_count() == 0) {
-    stream.zero(gradient_, slice_.tokens.rows() * width);
-  } else {
+  project.d_input = first ? product_ : d_output;
+  project.accumulate = !first;
+  if (some) {
     project.parts = 1;
+    if (first) project.d_input = row_normed_;
     linear_backward(stream, project);
     project.first_part = 1;
     project.parts = 2;
-    project.rows = slice_.tokens.rows();
+    project.rows = tokens;
     project.d_output = d_projections.key;
-    project.d_input = gradient_;
+    project.d_input = first ? product_ : gradient_;
     project.accumulate = false;
-    linear_backward(stream, project);
   }
-  scatter_rows(stream, {rows, width, slice_.row_index, d_output, gradient_, true});
-  return gradient_;
+  linear_backward(stream, project);
+  if (some && first)
+    scatter_rows(stream, {rows, width, slice_.row_index, row_normed_, product_, true});
+
+  float* gradient = some ? gradient_ : d_output;
+  if (first) {
+    norm_backward(stream, weights.attention_norm, tokens, state_at(l),
+                  keep.attention_norm.statistics, product_, some ? nullptr : d_output, gradient);
+  }
+  if (some) scatter_rows(stream, {rows, width, slice_.row_index, d_output, gradient_, true});
+  return gradient;
+}
+
+/// From d_output [R, D] to d_input [R, D], written or added to.
+void Encoder::feed_forward_backward(Stream& stream, int32_t l, const float* d_output,
+                                    float* d_input, bool accumulate) {
+  const Layer& weights = layer(l);
+  LinearBackward narrow;
+  narrow.weight = weights.output.weight.get();
+  narrow.rows = row_count(l);
+  narrow.d_output = d_output;
+  narrow.d_input = wide_;
+  narrow.activation = config_.activation();
+  narrow.preactivation = kept_[static_cast<size_t>(l)].preactivation;
+  linear_backward(stream, narrow);
+
+  LinearBackward widen;
+  widen.weight = weights.intermediate.weight.get();
+  widen.rows = row_count(l);
+  widen.d_output = wide_;
+  widen.d_input = d_input;
+  widen.accumulate = accumulate;
+  linear_backward(stream, widen);
+}
+
+void Encoder::norm_backward(Stream& stream, const Norm& norm, int64_t rows, const float* input,
+                            const float* statistics, const float* d_output, const float* d_residual,
+                            float* d_input) {
+  LayerNormBackward op;
+  op.rows = rows;
+  op.width = config_.hidden_size;
+  op.d_output = d_output;
+  op.sum = input;
+  op.statistics = statistics;
+  op.gamma = norm.gamma.data();
+  op.d_residual = d_residual;
+  op.d_input = d_input;
+  layer_norm_backward(stream, op);
 }
 
 /// From the gradient of the layer's masked head outputs to the heads' gradients, and to those of

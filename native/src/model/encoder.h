@@ -34,16 +34,23 @@ class Encoder {
   // Shapes: T tokens of the slice; R rows of the layer, which are its queries: T of them, or fewer
   // in a last layer that computes some rows only; A the width of the layer's heads; D hidden_size;
   // I intermediate_size.
+  //
+  // Norms behind the blocks (BERT, GPT): x' = norm(x + attention(x)), y = norm(x' +
+  // feed_forward(x')). Norms before them (GPT-2): x' = x + attention(norm(x)), y = x' +
+  // feed_forward(norm(x')), and a final norm. A norm takes the sum before it with it, so each layer
+  // ends with the norm that the next one starts with.
+  struct KeptNorm {
+    float* input = nullptr;       // what it normalised
+    float* statistics = nullptr;  // of each row
+  };
   struct Kept {
     float* query_key_value =
         nullptr;  // [T, 3 A]; with some rows queries [R, A], then keys and values [T, 2 A]
     float* head_outputs = nullptr;   // [R, A]
     float* log_sum_exp = nullptr;    // [R, heads]
-    float* attention_sum = nullptr;  // [R, D], what attention_norm normalised
-    float* attention_statistics = nullptr;
+    KeptNorm attention_norm;         // [R, D]; of a norm before the block [T, D]
     float* preactivation = nullptr;  // [R, I]
-    float* output_sum = nullptr;     // [R, D], what output_norm normalised
-    float* output_statistics = nullptr;
+    KeptNorm output_norm;            // [R, D]
   };
 
   /// Queries, keys and values of a layer, or their gradients: where each is, and from row to row.
@@ -55,12 +62,23 @@ class Encoder {
     int64_t key_stride;
   };
 
+  float* state_at(int32_t l) const;
   const float* layer_forward(Stream& stream, int32_t l, const float* input);
-  void attention_forward(Stream& stream, int32_t l, const float* input, float* output);
+  void attention_forward(Stream& stream, int32_t l, const float* input, const float* row_input,
+                         float* output);
+  void feed_forward(Stream& stream, int32_t l, const float* input, float* output);
+  void norm_forward(Stream& stream, const Norm& norm, int64_t rows, const float* input,
+                    const float* residual, float* output, float* sum, float* statistics);
   void show_state_gradient(Stream& stream, int32_t state, const float* gradient);
   float* layer_backward(Stream& stream, int32_t l, float* d_output);
+  float* projections_backward(Stream& stream, int32_t l, float* d_output);
   void attention_backward(Stream& stream, int32_t l, const float* d_context,
                           const Projections* d_projections);
+  void feed_forward_backward(Stream& stream, int32_t l, const float* d_output, float* d_input,
+                             bool accumulate);
+  void norm_backward(Stream& stream, const Norm& norm, int64_t rows, const float* input,
+                     const float* statistics, const float* d_output, const float* d_residual,
+                     float* d_input);
 
   const Layer& layer(int32_t l) const { return weights_.layers[static_cast<size_t>(l)]; }
   int64_t heads_width(int32_t l) const { return layer(l).head_count() * config_.head_dim(); }
@@ -82,10 +100,13 @@ class Encoder {
   std::vector<bool> masked_;               // by layer, whether some value is not 1
 
   std::vector<Kept> kept_;
-  float* state_ = nullptr;      // [T, D]: what goes from layer to layer
-  float* attended_ = nullptr;   // [T, D]: after attention_norm
-  float* product_ = nullptr;    // [T, D]: a product before it is normalised
-  float* row_input_ = nullptr;  // [R, D]: the last layer's input at its rows
+  KeptNorm kept_final_norm_;       // [R, D]
+  float* state_ = nullptr;         // [T, D]: what goes from layer to layer
+  float* attended_ = nullptr;      // [T, D]: x'
+  float* normed_ = nullptr;        // [T, D]: what a block sees whose norm stands before it
+  float* product_ = nullptr;       // [T, D]: a product before it is added to the residual
+  float* row_residual_ = nullptr;  // [R, D]: the last layer's input at its rows
+  float* row_normed_ = nullptr;    // [R, D]: and its norm, if that stands before the block
   float* projections_ =
       nullptr;                 // [T, 3 A]: queries, keys, values that are not kept, then gradients
   float* context_ = nullptr;   // [T, A]: head outputs times mask, then gradients

@@ -12,8 +12,10 @@ Plan::Plan(const Config& config, const Request& request) {
   const bool loss = backward || request.wants_any(BERTOLOGY_LOSS);
   classifies = request.wants_any(BERTOLOGY_LOGITS) || (loss && sequence_loss);
   pools = classifies || request.wants_any(BERTOLOGY_POOLER_OUTPUT);
-  predicts =
-      request.wants_any(BERTOLOGY_TOKEN_LOGITS) || (loss && request.loss == BERTOLOGY_MASKED_LM);
+  predicts_all = request.wants_any(BERTOLOGY_TOKEN_LOGITS) ||
+                 request.wants_any(BERTOLOGY_TOKEN_LOSSES) ||
+                 request.wants_any(BERTOLOGY_TOKEN_PREDICTIONS);
+  predicts = predicts_all || (loss && request.predicts_tokens());
 
   const auto inside_attention = [&](int32_t layer) {
     return request.wants(BERTOLOGY_ATTENTIONS, layer) ||
@@ -24,8 +26,9 @@ Plan::Plan(const Config& config, const Request& request) {
   for (int32_t l = 0; l < count; ++l) {
     if (inside_attention(l)) attention_layers = l + 1;
   }
+  const bool whole = pools || predicts || request.wants_any(BERTOLOGY_LAST_BLOCK_STATE);
   const int32_t state_layers =
-      pools || predicts ? count : std::max(0, request.highest(BERTOLOGY_HIDDEN_STATES, count + 1));
+      whole ? count : std::max(0, request.highest(BERTOLOGY_HIDDEN_STATES, count + 1));
   layers = std::max(attention_layers, state_layers);
   stop_after_attention = attention_layers > state_layers;
 
@@ -35,8 +38,9 @@ Plan::Plan(const Config& config, const Request& request) {
                          request.wants(BERTOLOGY_HIDDEN_STATE_GRADIENTS, count) ||
                          request.wants(BERTOLOGY_HEAD_OUTPUT_GRADIENTS, last) ||
                          request.wants(BERTOLOGY_ATTENTION_GRADIENTS, last) ||
-                         request.wants_any(BERTOLOGY_TOKEN_LOGITS);
-  some_rows = pools != predicts && !shows_all && !(pools && mean);
+                         request.wants_any(BERTOLOGY_LAST_BLOCK_STATE) || predicts_all;
+  // A causal language model predicts almost all tokens.
+  some_rows = pools != predicts && !shows_all && !(pools && mean) && !(predicts && config.causal());
 
   const int32_t none = count + 1;
   lowest_heads = std::min(request.lowest(BERTOLOGY_HEAD_OUTPUT_GRADIENTS, none),

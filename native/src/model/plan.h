@@ -17,14 +17,15 @@ struct Plan {
   /// The last of them stops after its attention: nobody needs its output.
   bool stop_after_attention;
 
-  bool pools;       // sequence vectors, for the pooler's output, the classifier and its losses
-  bool classifies;  // logits of sequences
-  bool predicts;    // logits of tokens
+  bool pools;         // sequence vectors, for the pooler's output, the classifier and its losses
+  bool classifies;    // logits of sequences
+  bool predicts;      // logits of tokens
+  bool predicts_all;  // of all tokens, not of the labelled ones only
   bool backward;
 
-  /// In the last layer, only some rows are computed as queries and onwards: first tokens for a
-  /// classifier, labelled tokens for a masked language model. Not when anything captured shows the
-  /// others.
+  /// In the last layer, only some rows are computed as queries and onwards: first (a GPT: last)
+  /// tokens for a classifier, labelled tokens for a masked language model. Not when anything
+  /// captured shows the others.
   bool some_rows;
 
   /// Lowest layer whose heads' gradients are needed, and lowest hidden state whose gradient is

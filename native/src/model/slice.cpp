@@ -22,31 +22,37 @@ Slice::Slice(const Config& config, const Plan& plan, Activations& activations, i
   const Request& request = activations.request;
   const int64_t* batch_offsets = request.offsets.data() + first;
   const int64_t first_token = batch_offsets[0];
-  const bool token_labels = request.loss == BERTOLOGY_MASKED_LM;
-  const int32_t* label_of_token = token_labels ? request.labels.data() + first_token : nullptr;
+  const bool labels_tokens = request.predicts_tokens();
 
   offsets_.push_back(0);
   pair_offsets_.push_back(0);
   row_offsets_.push_back(0);
+  predicted_offsets_.push_back(0);
   for (int64_t b = 0; b < examples(); ++b) {
     const int64_t start = batch_offsets[b] - first_token;
     const int64_t length = batch_offsets[b + 1] - batch_offsets[b];
+    const int64_t pooled = config.pooling == BERTOLOGY_LAST ? length - 1 : 0;
     int64_t labelled = 0;
     for (int64_t i = 0; i < length; ++i) {
       position_ids_.push_back(static_cast<int32_t>(i));
-      const bool has_label = token_labels && label_of_token[start + i] != BERTOLOGY_IGNORED_LABEL;
+      const int32_t label = labels_tokens ? request.token_label(first + b, batch_offsets[b] + i)
+                                          : static_cast<int32_t>(BERTOLOGY_IGNORED_LABEL);
+      const bool has_label = label != BERTOLOGY_IGNORED_LABEL;
       labelled += has_label;
-      if (!plan.some_rows || (plan.predicts ? has_label : i == 0)) row_index_.push_back(start + i);
+      const int64_t row = static_cast<int64_t>(row_index_.size());
+      if (!plan.some_rows || (plan.predicts ? has_label : i == pooled))
+        row_index_.push_back(start + i);
+      if (!plan.predicts || !(plan.predicts_all || has_label)) continue;
+      predicted_.push_back(row);
+      if (labels_tokens) token_labels_.push_back(label);
     }
     labelled_.push_back(labelled);
     offsets_.push_back(start + length);
     pair_offsets_.push_back(pair_offsets_.back() + length * length);
     row_offsets_.push_back(static_cast<int64_t>(row_index_.size()));
-    if (!token_labels) continue;
-    for (int64_t r = row_offsets_[static_cast<size_t>(b)]; r < row_offsets_.back(); ++r) {
-      row_labels_.push_back(label_of_token[row_index_[static_cast<size_t>(r)]]);
-      row_weights_.push_back(1.0f / static_cast<float>(labelled));
-    }
+    predicted_offsets_.push_back(predicted());
+    if (labels_tokens)
+      token_weights_.resize(predicted_.size(), 1.0f / static_cast<float>(labelled));
   }
   tokens = {examples(), offsets_.data(), pair_offsets_.data(), nullptr, nullptr};
   rows = {examples(), row_offsets_.data(), pair_offsets_.data(), nullptr, nullptr};
@@ -65,9 +71,10 @@ Slice::Slice(const Config& config, const Plan& plan, Activations& activations, i
     mirror(request.labels.data() + first, examples(), &labels);
   if (request.loss == BERTOLOGY_REGRESSION)
     mirror(request.targets.data() + first, examples(), &targets);
-  if (token_labels) {
-    mirror(row_labels_.data(), row_count, &row_labels);
-    mirror(row_weights_.data(), row_count, &row_weights);
+  mirror(predicted_.data(), predicted(), &predicted_rows);
+  if (labels_tokens) {
+    mirror(token_labels_.data(), predicted(), &token_labels);
+    mirror(token_weights_.data(), predicted(), &token_weights);
   }
   const size_t layers = static_cast<size_t>(config.num_hidden_layers) + 1;
   capture_copies_.assign(BERTOLOGY_CAPTURE_COUNT, std::vector<float*>(layers, nullptr));

@@ -47,9 +47,16 @@ class Slice {
   const int64_t* row_index = nullptr;       // [rows]: which token each is
   const int32_t* labels = nullptr;          // [examples], classification
   const float* targets = nullptr;           // [examples], regression
-  const int32_t* row_labels = nullptr;      // [rows], masked language model
-  const float* row_weights = nullptr;       // [rows]: 1 / labelled tokens of the example
 
+  // Of the rows whose logits of tokens are computed, P: all, or those with a label.
+  const int64_t* predicted_rows = nullptr;  // [P]: which row each is
+  const int32_t* token_labels = nullptr;    // [P], loss of a language model
+  const float* token_weights = nullptr;     // [P]: 1 / labelled tokens of the example
+
+  /// How many rows predict tokens.
+  int64_t predicted() const { return static_cast<int64_t>(predicted_.size()); }
+  /// Those of example b are predicted_offsets()[b] ... [b + 1].
+  const std::vector<int64_t>& predicted_offsets() const { return predicted_offsets_; }
   /// For each example the number of its labelled tokens.
   const std::vector<int64_t>& labelled() const { return labelled_; }
 
@@ -82,8 +89,9 @@ class Slice {
   bool shares_host_memory_ = true;
 
   std::vector<int64_t> offsets_, pair_offsets_, row_offsets_, row_index_, labelled_;
-  std::vector<int32_t> position_ids_, row_labels_;
-  std::vector<float> row_weights_;
+  std::vector<int64_t> predicted_, predicted_offsets_;
+  std::vector<int32_t> position_ids_, token_labels_;
+  std::vector<float> token_weights_;
   std::vector<Mirrored> mirrored_;
   std::vector<std::vector<float*>> capture_copies_;  // by capture and layer
 };

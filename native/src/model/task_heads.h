@@ -1,4 +1,4 @@
-// What stands on the encoder: sequence vectors, classifier, masked language model, and their losses
+// What stands on the encoder: sequence vectors, classifier, language model, and their losses
 // per example.
 #pragma once
 
@@ -33,9 +33,17 @@ class TaskHeads {
   void pool(Stream& stream, const float* states);
   void classify(Stream& stream);
   void predict(Stream& stream, const float* states);
+  void predict_some(Stream& stream, const float* states, int64_t first, int64_t count);
+  void transform_backward(Stream& stream, int64_t count, float* d_states);
   void classifier_backward(Stream& stream);
-  void predictor_backward(Stream& stream);
+  PooledRows pooled_rows() const;
+  bool normalizes() const;
   bool loss_wanted() const { return plan_.backward || slice_.captures(BERTOLOGY_LOSS); }
+  bool token_loss_wanted() const {
+    return request_.predicts_tokens() && (loss_wanted() || slice_.captures(BERTOLOGY_TOKEN_LOSSES));
+  }
+  /// Whether only some of the rows predict tokens.
+  bool gathers() const { return slice_.predicted() != slice_.rows.rows(); }
 
   const Config& config_;
   const Weights& weights_;
@@ -56,15 +64,18 @@ class TaskHeads {
   float* d_vectors_ = nullptr;  // [B, D]
   float* losses_ = nullptr;     // [B]
 
-  // Tokens: the slice's rows.
-  float* transform_sums_ = nullptr;  // [rows, D], before the activation
-  float* transformed_ = nullptr;     // [rows, D]
-  float* norm_sums_ = nullptr;       // [rows, D]
+  // Tokens: P rows that predict, of which C at a time go through the language model and, if there
+  // is a loss, back: the logits of a whole batch are never there at once unless they are captured.
+  int64_t chunk_ = 0;                // C
+  float* gathered_ = nullptr;        // [C, D], states, then their gradients
+  float* transform_sums_ = nullptr;  // [C, D], before the activation
+  float* transformed_ = nullptr;     // [C, D]
+  float* norm_sums_ = nullptr;       // [C, D]
   float* norm_statistics_ = nullptr;
-  float* token_logits_ = nullptr;    // [rows, vocab_size]
-  float* d_token_logits_ = nullptr;  // the same, in place unless the logits are captured
-  float* row_losses_ = nullptr;      // [rows]
-  std::vector<float> row_losses_host_;
+  float* token_logits_ = nullptr;    // [C, vocab_size]; all if they are captured
+  float* d_token_logits_ = nullptr;  // [C, vocab_size], in place unless the logits are captured
+  float* token_losses_ = nullptr;    // [P]
+  std::vector<float> token_losses_host_;
 };
 
 }  // namespace bertology

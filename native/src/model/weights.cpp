@@ -17,21 +17,27 @@ std::string shape_text(const int64_t* shape, size_t rank) {
   return out.str();
 }
 
-/// Dense float32 rows of a strided tensor; whether all are finite.
+/// Dense float32 rows of a strided tensor; whether all are finite. Some columns at a time, so that
+/// a transposed tensor is read from the cache.
 template <class Stored, class Convert>
 bool read_rows(const bertology_tensor& tensor, int64_t rows, int64_t columns,
                const Convert& convert, float* out) {
+  constexpr int64_t kColumns = 64;
   const Stored* data = static_cast<const Stored*>(tensor.data);
   const int64_t column_stride = tensor.rank == 2 ? tensor.strides[1] : 0;
+  const int64_t step = column_stride > 1 ? kColumns : columns;
   uint32_t not_finite = 0;
-  for (int64_t r = 0; r < rows; ++r) {
-    const Stored* row = data + r * tensor.strides[0];
-    for (int64_t c = 0; c < columns; ++c) {
-      const float value = convert(row[c * column_stride]);
-      uint32_t bits;
-      std::memcpy(&bits, &value, sizeof bits);
-      not_finite |= (bits & 0x7f800000u) == 0x7f800000u;
-      *out++ = value;
+  for (int64_t first = 0; first < columns; first += step) {
+    const int64_t last = std::min(columns, first + step);
+    for (int64_t r = 0; r < rows; ++r) {
+      const Stored* row = data + r * tensor.strides[0];
+      for (int64_t c = first; c < last; ++c) {
+        const float value = convert(row[c * column_stride]);
+        uint32_t bits;
+        std::memcpy(&bits, &value, sizeof bits);
+        not_finite |= (bits & 0x7f800000u) == 0x7f800000u;
+        out[r * columns + c] = value;
+      }
     }
   }
   return not_finite == 0;
@@ -175,35 +181,40 @@ void Weights::set(const Config& config, const std::string& name, const bertology
     };
     if (rest == "word") {
       set_table(word, config.vocab_size);
-      if (!masked_lm.own_decoder)
-        masked_lm.decoder = backend_->borrow(word.data(), config.vocab_size, width, dtype);
+      if (!language_model.own_decoder)
+        language_model.decoder = backend_->borrow(word.data(), config.vocab_size, width, dtype);
       return;
     }
     if (rest == "position") return set_table(position, config.max_position_embeddings);
-    if (rest == "token_type") return set_table(token_type, config.type_vocab_size);
-    if (part == "norm") return set_norm(embedding_norm, field, name, value, width);
+    if (rest == "token_type" && config.bert()) return set_table(token_type, config.type_vocab_size);
+    if (part == "norm" && config.bert()) return set_norm(embedding_norm, field, name, value, width);
     unknown(name);
   }
-  if (group == "pooler")
+  if (group == "final_norm" && config.norm_first())
+    return set_norm(final_norm, rest, name, value, width);
+  if (group == "pooler" && config.bert())
     return set_linear(pooler, rest, name, value, width, width, BERTOLOGY_FLOAT32);
   if (group == "classifier") {
     check_argument(config.num_labels > 0, "parameter ", name, ": the model has no labels");
     return set_linear(classifier, rest, name, value, config.num_labels, width, BERTOLOGY_FLOAT32);
   }
-  if (group == "masked_lm") {
+  if (group == "masked_lm" && config.bert()) {
     if (part == "transform")
-      return set_linear(masked_lm.transform, field, name, value, width, width, dtype);
-    if (part == "norm") return set_norm(masked_lm.norm, field, name, value, width);
-    if (rest == "bias") return set_vector(masked_lm.bias, name, value, config.vocab_size);
-    if (rest == "decoder.weight") {
-      masked_lm.decoder =
-          backend_->pack(read_tensor(name, value, {config.vocab_size, width}).data(),
-                         config.vocab_size, width, 1, dtype);
-      masked_lm.own_decoder = true;
-      return;
-    }
+      return set_linear(language_model.transform, field, name, value, width, width, dtype);
+    if (part == "norm") return set_norm(language_model.norm, field, name, value, width);
+    if (rest == "bias") return set_vector(language_model.bias, name, value, config.vocab_size);
+    if (rest == "decoder.weight") return set_decoder(config, name, value);
   }
+  if (name == "lm_head.weight" && !config.bert()) return set_decoder(config, name, value);
   unknown(name);
+}
+
+void Weights::set_decoder(const Config& config, const std::string& name,
+                          const bertology_tensor& value) {
+  language_model.decoder =
+      backend_->pack(read_tensor(name, value, {config.vocab_size, config.hidden_size}).data(),
+                     config.vocab_size, config.hidden_size, 1, static_cast<DType>(config.dtype));
+  language_model.own_decoder = true;
 }
 
 void Weights::set_layer(const Config& config, int32_t index, const std::string& field_path,
@@ -272,7 +283,7 @@ void Weights::set_layer(const Config& config, int32_t index, const std::string& 
 void Weights::forget_classifier() { classifier = Linear(); }
 
 std::string Weights::missing(const Config& config, bool needs_pooler, bool needs_classifier,
-                             bool needs_masked_lm) const {
+                             bool needs_language_model) const {
   std::string name;
   const auto need = [&](bool present, const std::string& parameter) {
     if (!present && name.empty()) name = parameter;
@@ -287,8 +298,10 @@ std::string Weights::missing(const Config& config, bool needs_pooler, bool needs
   };
   need(!word.empty(), "embeddings.word");
   need(!position.empty(), "embeddings.position");
-  need(!token_type.empty(), "embeddings.token_type");
-  need_norm(embedding_norm, "embeddings.norm");
+  if (config.bert()) {
+    need(!token_type.empty(), "embeddings.token_type");
+    need_norm(embedding_norm, "embeddings.norm");
+  }
   for (size_t l = 0; l < layers.size(); ++l) {
     const Layer& layer = layers[l];
     const std::string prefix = text("layers.", l, ".");
@@ -308,12 +321,16 @@ std::string Weights::missing(const Config& config, bool needs_pooler, bool needs
     need_linear(layer.output, prefix + "output");
     need_norm(layer.output_norm, prefix + "output_norm");
   }
+  if (config.norm_first()) need_norm(final_norm, "final_norm");
   if (needs_pooler && config.pooling == BERTOLOGY_POOLER) need_linear(pooler, "pooler");
-  if (needs_classifier) need_linear(classifier, "classifier");
-  if (needs_masked_lm) {
-    need_linear(masked_lm.transform, "masked_lm.transform");
-    need_norm(masked_lm.norm, "masked_lm.norm");
-    need(!masked_lm.bias.empty(), "masked_lm.bias");
+  if (needs_classifier) {
+    need(classifier.weight != nullptr, "classifier.weight");
+    need(!classifier.bias.empty() || !config.bert(), "classifier.bias");
+  }
+  if (needs_language_model && config.bert()) {
+    need_linear(language_model.transform, "masked_lm.transform");
+    need_norm(language_model.norm, "masked_lm.norm");
+    need(!language_model.bias.empty(), "masked_lm.bias");
   }
   return name;
 }
@@ -344,15 +361,16 @@ void Weights::for_each(const Body& body) const {
     linear(layer.output);
     norm(layer.output_norm);
   }
+  norm(final_norm);
   linear(pooler);
   linear(classifier);
-  linear(masked_lm.transform);
-  norm(masked_lm.norm);
-  vector(masked_lm.bias);
-  if (masked_lm.own_decoder) {
-    matrix(masked_lm.decoder);
-  } else if (masked_lm.decoder != nullptr) {
-    body(0, masked_lm.decoder->bytes());  // the same numbers as the word embeddings
+  linear(language_model.transform);
+  norm(language_model.norm);
+  vector(language_model.bias);
+  if (language_model.own_decoder) {
+    matrix(language_model.decoder);
+  } else if (language_model.decoder != nullptr) {
+    body(0, language_model.decoder->bytes());  // the same numbers as the word embeddings
   }
 }
 

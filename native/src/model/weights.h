@@ -45,10 +45,10 @@ struct Layer {
   std::vector<int32_t> available_heads;  // that its checkpoint has
   Linear query_key_value;                // three parts
   Linear attention_output;
-  Norm attention_norm;
+  Norm attention_norm;  // of the attention block: behind it, or before it
   Linear intermediate;
   Linear output;
-  Norm output_norm;
+  Norm output_norm;  // of the feed-forward block
 
   /// Query, key and value until all three are there and can be packed as one.
   std::array<std::vector<float>, 3> staged_weights;
@@ -58,7 +58,8 @@ struct Layer {
   bool loaded() const { return query_key_value.weight != nullptr; }
 };
 
-struct MaskedLmHead {
+/// From states to logits of tokens. A GPT has the decoder alone.
+struct LanguageModelHead {
   Linear transform;
   Norm norm;
   std::unique_ptr<PackedMatrix> decoder;  // the word embeddings, unless the model brings its own
@@ -82,8 +83,9 @@ class Weights {
   void set(const Config& config, const std::string& name, const bertology_tensor& value);
 
   /// The name of a parameter that the encoder (`classifier`: and pooling and classifier;
-  /// `masked_lm`: and the masked language model) needs and that was never set; "" if there is none.
-  std::string missing(const Config& config, bool pooler, bool classifier, bool masked_lm) const;
+  /// `language_model`: and the language model) needs and that was never set; "" if there is none.
+  std::string missing(const Config& config, bool pooler, bool classifier,
+                      bool language_model) const;
 
   void forget_classifier();
 
@@ -97,13 +99,15 @@ class Weights {
   Vector token_type;
   Norm embedding_norm;
   std::vector<Layer> layers;
+  Norm final_norm;
   Linear pooler;
   Linear classifier;
-  MaskedLmHead masked_lm;
+  LanguageModelHead language_model;
 
  private:
   void set_layer(const Config& config, int32_t index, const std::string& field,
                  const std::string& name, const bertology_tensor& value);
+  void set_decoder(const Config& config, const std::string& name, const bertology_tensor& value);
   void set_vector(Vector& target, const std::string& name, const bertology_tensor& value,
                   int64_t count);
   void set_norm(Norm& target, const std::string& field, const std::string& name,

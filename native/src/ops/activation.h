@@ -7,7 +7,7 @@ namespace bertology {
 
 class Stream;
 
-enum class Activation { kNone, kGelu, kGeluNew, kRelu, kTanh };
+enum class Activation { kNone, kGelu, kGeluNew, kRelu, kTanh, kSilu };
 
 /// gradient[i] *= activation'(preactivation[i])
 struct ActivationBackward {

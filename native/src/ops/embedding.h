@@ -1,4 +1,4 @@
-// Sum of word, position and segment embeddings, normalised.
+// Sum of word, position and segment embeddings, normalised where the model normalises it.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct EmbeddingForward {
   const float* word = nullptr;              // [vocab_size, width]
   const float* position = nullptr;          // [max_position_embeddings, width]
   const float* token_type = nullptr;        // [type_vocab_size, width], null for none
-  const float* gamma = nullptr;             // [width]
+  const float* gamma = nullptr;             // [width], null: the sum is not normalised
   const float* beta = nullptr;              // [width]
   float eps = 0;
   float* output = nullptr;  // [tokens, width]

@@ -24,7 +24,8 @@ struct LayerNormForward {
       nullptr;  // [rows, 2]: mean and 1 / sqrt(variance + eps); null if nobody needs them
 };
 
-/// d_input = dloss/dz from d_output = dloss/doutput
+/// d_input = dloss/dz from d_output = dloss/doutput, and from d_residual where z also goes on
+/// unnormalised
 struct LayerNormBackward {
   int64_t rows = 0;
   int64_t width = 0;
@@ -32,7 +33,8 @@ struct LayerNormBackward {
   const float* sum = nullptr;         // [rows, width]
   const float* statistics = nullptr;  // [rows, 2]
   const float* gamma = nullptr;       // [width]
-  float* d_input = nullptr;           // [rows, width], may be d_output
+  float* d_input = nullptr;           // [rows, width], may be d_output or d_residual
+  const float* d_residual = nullptr;  // [rows, width]: added to the result; null for none
 };
 
 void layer_norm_forward(Stream& stream, const LayerNormForward& op);

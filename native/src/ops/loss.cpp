@@ -7,7 +7,8 @@ namespace bertology {
 
 void cross_entropy(Stream& stream, const CrossEntropy& op) {
   check_internal(
-      op.logits != nullptr && op.labels != nullptr && op.losses != nullptr && op.classes > 0,
+      op.logits != nullptr && (op.labels == nullptr) == (op.losses == nullptr) && op.classes > 0 &&
+          (op.labels != nullptr || (op.predictions != nullptr && op.d_logits == nullptr)),
       "cross_entropy: missing buffer");
   stream.cross_entropy(op);
 }

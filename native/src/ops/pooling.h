@@ -9,12 +9,15 @@ namespace bertology {
 
 class Stream;
 
-/// Of sequence b: its first row, or the mean of its rows; divided by its Euclidean length if
-/// `normalize`.
+/// What a sequence's vector is made of.
+enum class PooledRows { kFirst, kLast, kMean };
+
+/// Of sequence b: its first or last row, or the mean of its rows; divided by its Euclidean length
+/// if `normalize`.
 struct PoolingForward {
   Sequences sequences;
   int64_t width = 0;
-  bool mean = false;
+  PooledRows pooled = PooledRows::kFirst;
   bool normalize = false;
   const float* input = nullptr;  // [rows, width]
   float* output = nullptr;       // [sequences, width]
@@ -25,7 +28,7 @@ struct PoolingForward {
 struct PoolingBackward {
   Sequences sequences;
   int64_t width = 0;
-  bool mean = false;
+  PooledRows pooled = PooledRows::kFirst;
   bool normalize = false;
   const float* d_output = nullptr;  // [sequences, width]
   const float* output = nullptr;    // as forward wrote it; needed if `normalize`

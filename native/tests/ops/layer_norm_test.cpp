@@ -54,6 +54,15 @@ TEST_F(LayerNormTest, ForwardAndBackwardAgreeWithReference) {
     layer_norm_backward(*stream, {rows, width, gradient.data(), sum.data(), statistics.data(),
                                   gamma.data(), gradient.data()});
     EXPECT_EQ(gradient, dz);
+
+    // Onto the gradient of what the sum goes on to.
+    std::vector<float> onto = residual;
+    LayerNormBackward backward = {
+        rows, width, dy.data(), sum.data(), statistics.data(), gamma.data(), onto.data()};
+    backward.d_residual = onto.data();
+    layer_norm_backward(*stream, backward);
+    for (size_t i = 0; i < onto.size(); ++i)
+      ASSERT_NEAR(onto[i], dz[i] + residual[i], 1e-6 * (1 + std::abs(dz[i])));
   }
 }
 
@@ -108,6 +117,9 @@ TEST_F(LayerNormTest, EmbeddingIsTheNormalisedSum) {
   op.output = output.data();
   embedding_forward(*stream, op);
   expect_close(output, reference::layer_norm(sums, widen(gamma), widen(beta), width, 1e-12), 1e-6);
+  op.gamma = op.beta = nullptr;
+  embedding_forward(*stream, op);
+  expect_close(output, sums, 1e-6);
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ TEST_P(LinearTest, ForwardAgreesWithReference) {
   Random random(1);
   for (const Shape& s : kShapes) {
     for (const Activation activation : {Activation::kNone, Activation::kGelu, Activation::kGeluNew,
-                                        Activation::kRelu, Activation::kTanh}) {
+                                        Activation::kRelu, Activation::kTanh, Activation::kSilu}) {
       const std::vector<float> x = random.normals(s.rows * s.inputs);
       const std::vector<float> w = random.normals(s.outputs * s.inputs, 0.3f);
       const std::vector<float> b = random.normals(s.outputs);

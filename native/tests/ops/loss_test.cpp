@@ -65,6 +65,20 @@ TEST_F(LossTest, CrossEntropyAgreesWithReferenceAndFiniteDifferences) {
     cross_entropy(*stream,
                   {rows, classes, logits.data(), labels.data(), nullptr, again.data(), nullptr});
     EXPECT_EQ(again, losses);
+
+    // Predictions beside the losses, and alone.
+    std::vector<float> predictions(losses.size()), alone(losses.size());
+    cross_entropy(*stream, {rows, classes, logits.data(), labels.data(), nullptr, again.data(),
+                            nullptr, predictions.data()});
+    cross_entropy(*stream,
+                  {rows, classes, logits.data(), nullptr, nullptr, nullptr, nullptr, alone.data()});
+    for (int64_t r = 0; r < rows; ++r) {
+      const auto row = logits.begin() + r * classes;
+      EXPECT_EQ(predictions[static_cast<size_t>(r)],
+                static_cast<float>(std::max_element(row, row + classes) - row));
+    }
+    EXPECT_EQ(again, losses);
+    EXPECT_EQ(alone, predictions);
   }
 }
 
@@ -80,7 +94,7 @@ TEST_F(LossTest, SquaredErrorAndItsGradient) {
 TEST_F(LossTest, ActivationBackwardAgreesWithFiniteDifferences) {
   Random random(2);
   for (const Activation activation : {Activation::kGelu, Activation::kGeluNew, Activation::kRelu,
-                                      Activation::kTanh, Activation::kNone}) {
+                                      Activation::kTanh, Activation::kSilu, Activation::kNone}) {
     for (const int64_t count : {1, 15, 40, 100000}) {
       const std::vector<float> x = random.normals(count, 2);
       std::vector<float> gradient = random.normals(count);

@@ -48,19 +48,22 @@ TEST_F(RowsTest, BroadcastWritesEveryRow) {
 }
 
 struct PoolingCase {
-  bool mean, normalize;
+  PooledRows pooled;
+  bool normalize;
 };
 
 Values pooled(const Values& input, const Packed& packed, int64_t width, PoolingCase kind) {
   Values result;
   for (size_t b = 0; b + 1 < packed.offsets.size(); ++b) {
-    const int64_t rows = kind.mean ? packed.offsets[b + 1] - packed.offsets[b] : 1;
+    const bool mean = kind.pooled == PooledRows::kMean;
+    const int64_t rows = mean ? packed.offsets[b + 1] - packed.offsets[b] : 1;
+    const int64_t first =
+        kind.pooled == PooledRows::kLast ? packed.offsets[b + 1] - 1 : packed.offsets[b];
     Values vector(static_cast<size_t>(width), 0.0);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t c = 0; c < width; ++c) {
         vector[static_cast<size_t>(c)] +=
-            input[static_cast<size_t>((packed.offsets[b] + r) * width + c)] /
-            static_cast<double>(rows);
+            input[static_cast<size_t>((first + r) * width + c)] / static_cast<double>(rows);
       }
     }
     double length = 0;
@@ -75,16 +78,18 @@ TEST_F(RowsTest, PoolingAgreesWithReferenceAndFiniteDifferences) {
   Random random(2);
   const Packed packed({1, 4, 2});
   const int64_t width = 19;
-  for (const PoolingCase kind : {PoolingCase{false, false}, PoolingCase{false, true},
-                                 PoolingCase{true, false}, PoolingCase{true, true}}) {
+  for (const PoolingCase kind :
+       {PoolingCase{PooledRows::kFirst, false}, PoolingCase{PooledRows::kFirst, true},
+        PoolingCase{PooledRows::kLast, false}, PoolingCase{PooledRows::kLast, true},
+        PoolingCase{PooledRows::kMean, false}, PoolingCase{PooledRows::kMean, true}}) {
     const std::vector<float> input = random.normals(packed.offsets.back() * width);
     const std::vector<float> d_output = random.normals(3 * width);
     std::vector<float> output(static_cast<size_t>(3 * width)), lengths(3),
         d_input(input.size(), -9);
-    pooling_forward(*stream, {packed.sequences(), width, kind.mean, kind.normalize, input.data(),
+    pooling_forward(*stream, {packed.sequences(), width, kind.pooled, kind.normalize, input.data(),
                               output.data(), lengths.data()});
     expect_close(output, pooled(widen(input), packed, width, kind), 1e-6);
-    pooling_backward(*stream, {packed.sequences(), width, kind.mean, kind.normalize,
+    pooling_backward(*stream, {packed.sequences(), width, kind.pooled, kind.normalize,
                                d_output.data(), output.data(), lengths.data(), d_input.data()});
     const Values expected = finite_differences(widen(input), 1e-5, [&](const Values& at) {
       const Values y = pooled(at, packed, width, kind);
@@ -100,8 +105,8 @@ TEST_F(RowsTest, NormalisingAVectorOfZerosLeavesIt) {
   const Packed packed({2});
   const std::vector<float> input(8, 0.0f);
   std::vector<float> output(4, 1.0f), lengths(1);
-  pooling_forward(*stream,
-                  {packed.sequences(), 4, true, true, input.data(), output.data(), lengths.data()});
+  pooling_forward(*stream, {packed.sequences(), 4, PooledRows::kMean, true, input.data(),
+                            output.data(), lengths.data()});
   EXPECT_EQ(output, std::vector<float>(4, 0.0f));
 }
 

@@ -42,6 +42,14 @@ struct Tanh {
   }
 };
 
+struct Silu {
+  static Vec value(Vec x) { return x / (1.0f + exponential(-x)); }
+  static Vec slope(Vec x) {
+    const Vec s = 1.0f / (1.0f + exponential(-x));
+    return s * (1.0f + x * (1.0f - s));
+  }
+};
+
 template <class Function>
 void apply(const float* input, float* output, int64_t count) {
   int64_t i = 0;
@@ -77,6 +85,8 @@ void activate(Activation activation, const float* input, float* output, int64_t 
       return apply<Relu>(input, output, count);
     case Activation::kTanh:
       return apply<Tanh>(input, output, count);
+    case Activation::kSilu:
+      return apply<Silu>(input, output, count);
   }
 }
 
@@ -93,6 +103,8 @@ void activation_backward(Activation activation, const float* preactivation, floa
       return apply_slope<Relu>(preactivation, gradient, count);
     case Activation::kTanh:
       return apply_slope<Tanh>(preactivation, gradient, count);
+    case Activation::kSilu:
+      return apply_slope<Silu>(preactivation, gradient, count);
   }
 }
 
@@ -100,33 +112,51 @@ void cross_entropy(const CrossEntropy& op, int64_t begin, int64_t end) {
   const int64_t whole = op.classes / kWidth * kWidth;
   const int64_t rest = op.classes - whole;
   constexpr float kLowest = -3.4028235e38f;
+  // The vocabulary is long: so many vectors are summed in float, the sums of these in double.
+  constexpr int64_t kRun = 64 * kWidth;
   for (int64_t r = begin; r < end; ++r) {
     const float* logits = op.logits + r * op.classes;
-    if (op.labels[r] < 0) {
-      op.losses[r] = 0;
-      for (int64_t c = 0; op.d_logits != nullptr && c < op.classes; ++c)
-        op.d_logits[r * op.classes + c] = 0;
+    float* d_logits = op.d_logits == nullptr ? nullptr : op.d_logits + r * op.classes;
+    const bool counts = op.labels != nullptr && op.labels[r] >= 0;
+    float peak = 0;
+    if (counts || op.predictions != nullptr) {
+      Vec most = load_some(logits + whole, rest, kLowest);
+      for (int64_t c = 0; c < whole; c += kWidth) most = maximum(most, load(logits + c));
+      peak = maximum(most);
+    }
+    if (op.predictions != nullptr) {
+      int64_t c = 0;
+      while (c < op.classes - 1 && logits[c] != peak) ++c;
+      op.predictions[r] = (float)c;
+    }
+    if (!counts) {
+      if (op.losses != nullptr) op.losses[r] = 0;
+      for (int64_t c = 0; d_logits != nullptr && c < op.classes; ++c) d_logits[c] = 0;
       continue;
     }
-    Vec most = load_some(logits + whole, rest, kLowest);
-    for (int64_t c = 0; c < whole; c += kWidth) most = maximum(most, load(logits + c));
-    const float peak = maximum(most);
-    double total = 0;  // the vocabulary is long: by vector in float, over vectors in double
-    for (int64_t c = 0; c < whole; c += kWidth) total += sum(exponential(load(logits + c) - peak));
-    for (int64_t c = whole; c < op.classes; ++c) total += exponential(splat(logits[c] - peak))[0];
     const float label_logit = logits[op.labels[r]];
-    op.losses[r] = (float)__builtin_log(total) - (label_logit - peak);
-    if (op.d_logits == nullptr) continue;
-    const float weight = op.weights == nullptr ? 1.0f : op.weights[r];
-    const float scale = weight / (float)total;
-    float* d_logits = op.d_logits + r * op.classes;
-    for (int64_t c = 0; c < whole; c += kWidth) {
-      store(d_logits + c, exponential(load(logits + c) - peak) * scale);
+    double total = 0;
+    for (int64_t first = 0; first < whole; first += kRun) {
+      const int64_t last = first + kRun < whole ? first + kRun : whole;
+      Vec run = Vec{};
+      for (int64_t c = first; c < last; c += kWidth) {
+        const Vec e = exponential(load(logits + c) - peak);
+        if (d_logits != nullptr) store(d_logits + c, e);
+        run += e;
+      }
+      total += sum(run);
     }
     if (rest > 0) {
-      const Vec e = exponential(load_some(logits + whole, rest, peak) - peak);
-      store_some(d_logits + whole, e * scale, rest);
+      const Vec e = exponential(load_some(logits + whole, rest, kLowest) - peak);
+      total += sum(e);
+      if (d_logits != nullptr) store_some(d_logits + whole, e, rest);
     }
+    op.losses[r] = (float)__builtin_log(total) - (label_logit - peak);
+    if (d_logits == nullptr) continue;
+    const float weight = op.weights == nullptr ? 1.0f : op.weights[r];
+    const float scale = weight / (float)total;
+    for (int64_t c = 0; c < whole; c += kWidth) store(d_logits + c, load(d_logits + c) * scale);
+    for (int64_t c = whole; c < op.classes; ++c) d_logits[c] *= scale;
     d_logits[op.labels[r]] -= weight;
   }
 }

@@ -52,6 +52,7 @@ void embedding_forward(const EmbeddingForward& op, int64_t begin, int64_t end) {
     } else {
       for (int64_t c = 0; c < op.width; ++c) output[c] = word[c] + position[c];
     }
+    if (op.gamma == nullptr) continue;
     normalize(output, statistics_of(output, op.width, op.eps), op.gamma, op.beta, op.width, output);
   }
 }
@@ -80,6 +81,7 @@ void layer_norm_backward(const LayerNormBackward& op, int64_t begin, int64_t end
   for (int64_t r = begin; r < end; ++r) {
     const float* row = op.sum + r * op.width;
     const float* d_output = op.d_output + r * op.width;
+    const float* d_residual = op.d_residual == nullptr ? nullptr : op.d_residual + r * op.width;
     float* d_input = op.d_input + r * op.width;
     const float mean = op.statistics[2 * r];
     const float inverse = op.statistics[2 * r + 1];
@@ -104,12 +106,14 @@ void layer_norm_backward(const LayerNormBackward& op, int64_t begin, int64_t end
     for (c = 0; c + kWidth <= op.width; c += kWidth) {
       const Vec d = load(d_output + c) * load(op.gamma + c);
       const Vec x = (load(row + c) - mean) * inverse;
-      store(d_input + c, (d - mean_d - x * mean_dx) * inverse);
+      const Vec dz = (d - mean_d - x * mean_dx) * inverse;
+      store(d_input + c, d_residual == nullptr ? dz : dz + load(d_residual + c));
     }
     for (; c < op.width; ++c) {
       const float d = d_output[c] * op.gamma[c];
       const float x = (row[c] - mean) * inverse;
-      d_input[c] = (d - mean_d - x * mean_dx) * inverse;
+      const float dz = (d - mean_d - x * mean_dx) * inverse;
+      d_input[c] = d_residual == nullptr ? dz : dz + d_residual[c];
     }
   }
 }

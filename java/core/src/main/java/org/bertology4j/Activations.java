@@ -43,9 +43,19 @@ public final class Activations implements AutoCloseable {
     return view(Capture.LOGITS, 0, checked(example));
   }
 
-  /** The masked language model's outputs for an example, [n, vocabulary]. */
+  /** The language model's outputs for an example, [n, vocabulary]. */
   public FloatTensor tokenLogits(int example) {
     return view(Capture.TOKEN_LOGITS, 0, checked(example));
+  }
+
+  /** The cross entropies of an example's tokens, [n]; 0 where there is nothing to predict. */
+  public FloatTensor tokenLosses(int example) {
+    return view(Capture.TOKEN_LOSSES, 0, checked(example));
+  }
+
+  /** For each token of an example the id that its logits predict, [n]. */
+  public FloatTensor tokenPredictions(int example) {
+    return view(Capture.TOKEN_PREDICTIONS, 0, checked(example));
   }
 
   /** What the classifier sees, [examples, D]. */
@@ -66,6 +76,11 @@ public final class Activations implements AutoCloseable {
   /** A hidden state of an example, [n, D]; layer 0 is the embeddings. */
   public FloatTensor hiddenState(int layer, int example) {
     return view(Capture.HIDDEN_STATES, layer, checked(example));
+  }
+
+  /** GPT-2's last layer before the final norm for an example, [n, D]. */
+  public FloatTensor lastBlockState(int example) {
+    return view(Capture.LAST_BLOCK_STATE, 0, checked(example));
   }
 
   /** The attention maps of an example, [K, n, n]: the layer's heads in ascending order. */

@@ -12,7 +12,7 @@ import java.util.List;
  * [SEP]}.
  */
 public final class Batch {
-  /** Label of a token that does not count in {@link Loss#MASKED_LM}. */
+  /** Label of a token that does not count in {@link Loss#MASKED_LM} and {@link Loss#CAUSAL_LM}. */
   public static final int IGNORED_LABEL = -100;
 
   /** The loss of an example. */
@@ -24,7 +24,12 @@ public final class Batch {
     /** Squared error of the classifier's only output against a target. */
     REGRESSION,
     /** Mean cross entropy of the masked language model over the tokens with a label. */
-    MASKED_LM
+    MASKED_LM,
+    /**
+     * Mean cross entropy of a GPT over the tokens with a label, each predicted from those before
+     * it; the first token of an example is predicted by none.
+     */
+    CAUSAL_LM
   }
 
   private final long[] offsets;
@@ -128,6 +133,23 @@ public final class Batch {
    * is, for {@link Loss#MASKED_LM}.
    */
   public Batch withTokenLabels(int[]... tokenLabels) {
+    return withTokenLabels(Loss.MASKED_LM, tokenLabels);
+  }
+
+  /** The same sequences with every token but the first to predict, for {@link Loss#CAUSAL_LM}. */
+  public Batch withNextTokens() {
+    return new Batch(offsets, inputIds, tokenTypeIds, Loss.CAUSAL_LM, inputIds, new float[0]);
+  }
+
+  /**
+   * The same sequences with the tokens to predict, for {@link Loss#CAUSAL_LM}: as the input ids,
+   * with {@link #IGNORED_LABEL} for tokens that do not count, such as those of a prompt.
+   */
+  public Batch withNextTokens(int[]... tokenLabels) {
+    return withTokenLabels(Loss.CAUSAL_LM, tokenLabels);
+  }
+
+  private Batch withTokenLabels(Loss kind, int[]... tokenLabels) {
     BertologyException.check(
         tokenLabels.length == examples(),
         "labels of %d sequences for %d examples",
@@ -142,12 +164,7 @@ public final class Batch {
           length(b));
     }
     return new Batch(
-        offsets,
-        inputIds,
-        tokenTypeIds,
-        Loss.MASKED_LM,
-        pack(Arrays.asList(tokenLabels)),
-        new float[0]);
+        offsets, inputIds, tokenTypeIds, kind, pack(Arrays.asList(tokenLabels)), new float[0]);
   }
 
   /** Number of sequences. */
@@ -186,8 +203,24 @@ public final class Batch {
 
   /** The token labels of a sequence. */
   public int[] tokenLabels(int example) {
-    BertologyException.check(loss == Loss.MASKED_LM, "the batch has no token labels");
+    BertologyException.check(predictsTokens(), "the batch has no token labels");
     return slice(labels, example);
+  }
+
+  /** Whether the loss is that of a language model. */
+  public boolean predictsTokens() {
+    return loss == Loss.MASKED_LM || loss == Loss.CAUSAL_LM;
+  }
+
+  /** Number of tokens that count in a sequence's loss as a language model's. */
+  public int predictedTokens(int example) {
+    BertologyException.check(predictsTokens(), "the batch has no token labels");
+    int count = 0;
+    int first = loss == Loss.CAUSAL_LM ? 1 : 0;
+    for (long i = offsets[example] + first; i < offsets[example + 1]; i++) {
+      count += labels[(int) i] == IGNORED_LABEL ? 0 : 1;
+    }
+    return count;
   }
 
   private int[] slice(int[] packed, int example) {

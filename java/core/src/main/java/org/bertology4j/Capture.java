@@ -8,11 +8,14 @@ import static org.bertology4j.internal.binding.bertology.BERTOLOGY_HEAD_OUTPUTS;
 import static org.bertology4j.internal.binding.bertology.BERTOLOGY_HEAD_OUTPUT_GRADIENTS;
 import static org.bertology4j.internal.binding.bertology.BERTOLOGY_HIDDEN_STATES;
 import static org.bertology4j.internal.binding.bertology.BERTOLOGY_HIDDEN_STATE_GRADIENTS;
+import static org.bertology4j.internal.binding.bertology.BERTOLOGY_LAST_BLOCK_STATE;
 import static org.bertology4j.internal.binding.bertology.BERTOLOGY_LOGITS;
 import static org.bertology4j.internal.binding.bertology.BERTOLOGY_LOSS;
 import static org.bertology4j.internal.binding.bertology.BERTOLOGY_POOLER_OUTPUT;
 import static org.bertology4j.internal.binding.bertology.BERTOLOGY_TOKEN_HEAD_GRADIENTS;
 import static org.bertology4j.internal.binding.bertology.BERTOLOGY_TOKEN_LOGITS;
+import static org.bertology4j.internal.binding.bertology.BERTOLOGY_TOKEN_LOSSES;
+import static org.bertology4j.internal.binding.bertology.BERTOLOGY_TOKEN_PREDICTIONS;
 
 import java.util.List;
 import java.util.Locale;
@@ -30,7 +33,7 @@ public final class Capture {
   /** The classifier's outputs, [labels] an example. */
   public static final Capture LOGITS = new Capture("logits", BERTOLOGY_LOGITS, false);
 
-  /** The masked language model's outputs, [n, vocabulary] an example. */
+  /** The language model's outputs, [n, vocabulary] an example. */
   public static final Capture TOKEN_LOGITS =
       new Capture("token_logits", BERTOLOGY_TOKEN_LOGITS, false);
 
@@ -38,11 +41,17 @@ public final class Capture {
   public static final Capture POOLER_OUTPUT =
       new Capture("pooler_output", BERTOLOGY_POOLER_OUTPUT, false);
 
-  /** Layers 0 to L, [n, D]: 0 is the embeddings, L the last layer's output. */
+  /**
+   * Layers 0 to L, [n, D]: 0 is the embeddings, L the last layer's output, of GPT-2 behind the
+   * final norm.
+   */
   public static final Capture HIDDEN_STATES =
       new Capture("hidden_states", BERTOLOGY_HIDDEN_STATES, true);
 
-  /** Layers 0 to L-1, [K, n, n]: probabilities times the head mask, as Hugging Face gives them. */
+  /**
+   * Layers 0 to L-1, [K, n, n]: probabilities times the head mask, as Hugging Face gives them. What
+   * a causal token does not see is 0.
+   */
   public static final Capture ATTENTIONS = new Capture("attentions", BERTOLOGY_ATTENTIONS, true);
 
   /**
@@ -82,6 +91,21 @@ public final class Capture {
   public static final Capture HIDDEN_STATE_GRADIENTS =
       new Capture("hidden_state_gradients", BERTOLOGY_HIDDEN_STATE_GRADIENTS, true);
 
+  /** [n, D]: GPT-2's last layer before the final norm, which Hugging Face does not give. */
+  public static final Capture LAST_BLOCK_STATE =
+      new Capture("last_block_state", BERTOLOGY_LAST_BLOCK_STATE, false);
+
+  /**
+   * [n]: the cross entropy of each token's {@link #TOKEN_LOGITS}, in nats; 0 where there is nothing
+   * to predict.
+   */
+  public static final Capture TOKEN_LOSSES =
+      new Capture("token_losses", BERTOLOGY_TOKEN_LOSSES, false);
+
+  /** [n]: the id of the largest of each token's {@link #TOKEN_LOGITS}. */
+  public static final Capture TOKEN_PREDICTIONS =
+      new Capture("token_predictions", BERTOLOGY_TOKEN_PREDICTIONS, false);
+
   private static final List<Capture> ALL =
       List.of(
           LOGITS,
@@ -96,7 +120,10 @@ public final class Capture {
           TOKEN_HEAD_GRADIENTS,
           HEAD_OUTPUT_GRADIENTS,
           ATTENTION_GRADIENTS,
-          HIDDEN_STATE_GRADIENTS);
+          HIDDEN_STATE_GRADIENTS,
+          LAST_BLOCK_STATE,
+          TOKEN_LOSSES,
+          TOKEN_PREDICTIONS);
 
   private final String name;
   private final int code;

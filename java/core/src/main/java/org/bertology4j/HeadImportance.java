@@ -95,6 +95,8 @@ public final class HeadImportance {
     private final double[][] squared;
     private final double[][] byToken;
     private final double[][] entropy;
+    private final double[][] relativeEntropy;
+    private final boolean causal;
     private final List<List<Integer>> present;
     private boolean entropies;
     private boolean masked;
@@ -103,6 +105,7 @@ public final class HeadImportance {
     private final List<Integer> weights = new ArrayList<>();
     private long examples;
     private long tokens;
+    private long choosingTokens;
     private double loss;
 
     /** Collects for the heads that the model has and does not mask. */
@@ -116,6 +119,8 @@ public final class HeadImportance {
       squared = new double[layers][heads];
       byToken = new double[layers][heads];
       entropy = new double[layers][heads];
+      relativeEntropy = new double[layers][heads];
+      causal = config.architecture().isCausal();
       present = new ArrayList<>();
       HeadMask mask = model.headMask();
       for (int l = 0; l < layers; l++) {
@@ -198,14 +203,7 @@ public final class HeadImportance {
 
     /** What the example's loss weighs in the mean loss of a batch, as Hugging Face takes it. */
     private static int labelled(Batch batch, int example) {
-      if (batch.loss() != Batch.Loss.MASKED_LM) {
-        return 1;
-      }
-      int count = 0;
-      for (int label : batch.tokenLabels(example)) {
-        count += label == Batch.IGNORED_LABEL ? 0 : 1;
-      }
-      return count;
+      return batch.predictsTokens() ? batch.predictedTokens(example) : 1;
     }
 
     private void addEntropies(Activations run, int example) {
@@ -213,11 +211,22 @@ public final class HeadImportance {
       for (int l = 0; l < layers; l++) {
         float[] ofLayer = run.attentionEntropy(l, example).toArray();
         for (int k = 0; k < present.get(l).size(); k++) {
+          int head = present.get(l).get(k);
           for (int i = 0; i < length; i++) {
-            entropy[l][present.get(l).get(k)] += ofLayer[k * length + i];
+            double h = ofLayer[k * length + i];
+            entropy[l][head] += h;
+            relativeEntropy[l][head] += seen(i, length) > 1 ? h / Math.log(seen(i, length)) : 0;
           }
         }
       }
+      for (int i = 0; i < length; i++) {
+        choosingTokens += seen(i, length) > 1 ? 1 : 0;
+      }
+    }
+
+    /** How many tokens a token attends to. */
+    private int seen(int token, int length) {
+      return causal ? token + 1 : length;
     }
 
     /**
@@ -239,12 +248,14 @@ public final class HeadImportance {
           squared[l][h] += other.squared[l][h];
           byToken[l][h] += other.byToken[l][h];
           entropy[l][h] += other.entropy[l][h];
+          relativeEntropy[l][h] += other.relativeEntropy[l][h];
         }
       }
       gradients.addAll(other.gradients);
       weights.addAll(other.weights);
       examples += other.examples;
       tokens += other.tokens;
+      choosingTokens += other.choosingTokens;
       loss += other.loss;
     }
 
@@ -260,7 +271,7 @@ public final class HeadImportance {
     }
 
     private Accumulator copy() {
-      Accumulator copy = new Accumulator(layers, heads, scored, present);
+      Accumulator copy = new Accumulator(layers, heads, scored, present, causal);
       copy.entropies = entropies;
       copy.masked = masked;
       copy.hfBatchSize = hfBatchSize;
@@ -268,7 +279,9 @@ public final class HeadImportance {
       return copy;
     }
 
-    private Accumulator(int layers, int heads, boolean[][] scored, List<List<Integer>> present) {
+    private Accumulator(
+        int layers, int heads, boolean[][] scored, List<List<Integer>> present, boolean causal) {
+      this.causal = causal;
       this.layers = layers;
       this.heads = heads;
       this.scored = Arrays.stream(scored).map(boolean[]::clone).toArray(boolean[][]::new);
@@ -278,6 +291,7 @@ public final class HeadImportance {
       squared = new double[layers][heads];
       byToken = new double[layers][heads];
       entropy = new double[layers][heads];
+      relativeEntropy = new double[layers][heads];
     }
 
     private double[][] hf() {
@@ -333,12 +347,24 @@ public final class HeadImportance {
    * {@link Accumulator#withEntropies}.
    */
   public HeadScores entropy() {
+    return meanEntropy(sums.entropy, sums.tokens);
+  }
+
+  /**
+   * The same relative to the largest that each token could have: the logarithm of how many tokens
+   * it sees, for token i of a causal model ln(i + 1). From 0 to 1, over the tokens that see two or
+   * more.
+   */
+  public HeadScores relativeEntropy() {
+    return meanEntropy(sums.relativeEntropy, sums.choosingTokens);
+  }
+
+  private HeadScores meanEntropy(double[][] total, long count) {
     BertologyException.check(sums.entropies, "entropies were not asked for: withEntropies()");
     double[][] mean = new double[sums.layers][sums.heads];
     for (int l = 0; l < sums.layers; l++) {
       for (int h = 0; h < sums.heads; h++) {
-        mean[l][h] =
-            sums.present.get(l).contains(h) ? sums.entropy[l][h] / sums.tokens : Double.NaN;
+        mean[l][h] = sums.present.get(l).contains(h) ? total[l][h] / count : Double.NaN;
       }
     }
     return HeadScores.of(mean);

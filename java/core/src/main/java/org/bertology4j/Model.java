@@ -24,8 +24,8 @@ import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * A BERT with its weights in native memory: it runs batches and shows what is inside, masks heads,
- * prunes them in place, brings them back, and saves what is left.
+ * A BERT, OpenAI GPT or GPT-2 with its weights in native memory: it runs batches and shows what is
+ * inside, masks heads, prunes them in place, brings them back, and saves what is left.
  *
  * <p>Safe for use from many threads: runs go on side by side, pruning and closing wait until they
  * have ended. The checkpoint stays open until the model is closed, for {@link #restoreHeads} and
@@ -120,11 +120,21 @@ public final class Model implements AutoCloseable {
           case GELU -> bertology.BERTOLOGY_GELU;
           case GELU_NEW -> bertology.BERTOLOGY_GELU_NEW;
           case RELU -> bertology.BERTOLOGY_RELU;
+          case SILU -> bertology.BERTOLOGY_SILU;
+          case TANH -> bertology.BERTOLOGY_TANH;
         });
     shape.layer_norm_eps(config.layerNormEps());
     shape.num_labels(config.labels().size());
     shape.pooling(code(config.pooling()));
     shape.dtype(Device.code(dtype));
+    shape.model_type(
+        switch (config.architecture()) {
+          case BERT -> bertology.BERTOLOGY_BERT;
+          case GPT2 -> bertology.BERTOLOGY_GPT2;
+          case OPENAI_GPT -> bertology.BERTOLOGY_OPENAI_GPT;
+        });
+    shape.scale_attn_weights(config.scaleAttnWeights() ? 1 : 0);
+    shape.scale_attn_by_inverse_layer_idx(config.scaleAttnByInverseLayerIdx() ? 1 : 0);
     bertology_model created = new bertology_model((Pointer) null);
     try {
       Native.check(share.use(at -> bertology.bertology_model_create(at, shape, created)));
@@ -141,6 +151,7 @@ public final class Model implements AutoCloseable {
       case CLS_NORMALIZED -> bertology.BERTOLOGY_CLS_NORMALIZED;
       case MEAN -> bertology.BERTOLOGY_MEAN;
       case MEAN_NORMALIZED -> bertology.BERTOLOGY_MEAN_NORMALIZED;
+      case LAST -> bertology.BERTOLOGY_LAST;
     };
   }
 
@@ -166,7 +177,7 @@ public final class Model implements AutoCloseable {
       }
       StoredTensor tensor = stored.get(entry.huggingFace());
       try {
-        staging.read(0, checkpoint, tensor);
+        staging.read(0, checkpoint, tensor, entry);
         Native.check(
             bertology.bertology_model_set_parameter(handle, entry.core(), staging.tensors()));
       } catch (BertologyException e) {
@@ -219,12 +230,17 @@ public final class Model implements AutoCloseable {
   /** Whether it has what {@link Capture#LOGITS} needs. */
   public boolean hasClassifier() {
     boolean pooler = config.pooling() != ModelConfig.Pooling.POOLER || has("pooler.dense.weight");
-    return pooler && has("classifier.weight");
+    return pooler && has(ParameterMap.nameOf(config, "classifier.weight"));
   }
 
-  /** Whether it has what {@link Capture#TOKEN_LOGITS} needs. */
+  /** Whether it has what {@link Capture#TOKEN_LOGITS} and {@link Batch.Loss#MASKED_LM} need. */
   public boolean hasMaskedLm() {
-    return has("cls.predictions.transform.dense.weight");
+    return !config.architecture().isCausal() && has("cls.predictions.transform.dense.weight");
+  }
+
+  /** Whether it has what {@link Capture#TOKEN_LOGITS} and {@link Batch.Loss#CAUSAL_LM} need. */
+  public boolean hasCausalLm() {
+    return config.architecture().isCausal() && (config.tiedEmbeddings() || has("lm_head.weight"));
   }
 
   private boolean has(String name) {
@@ -267,6 +283,7 @@ public final class Model implements AutoCloseable {
     switch (batch.loss()) {
       case CLASSIFICATION -> setLabels(memory, bertology.BERTOLOGY_CLASSIFICATION, batch);
       case MASKED_LM -> setLabels(memory, bertology.BERTOLOGY_MASKED_LM, batch);
+      case CAUSAL_LM -> setLabels(memory, bertology.BERTOLOGY_CAUSAL_LM, batch);
       case REGRESSION -> {
         float[] targets = batch.targetsArray();
         Native.check(bertology.bertology_activations_set_targets(target, targets, targets.length));
@@ -429,12 +446,12 @@ public final class Model implements AutoCloseable {
   private void restore(Heads heads) {
     heads.checkWithin(config.numHiddenLayers(), config.numAttentionHeads());
     int[] layers = heads.layers().stream().mapToInt(Integer::intValue).toArray();
-    int perLayer = ParameterMap.dividedByHeads(0).size();
+    int perLayer = ParameterMap.dividedByHeads(config, 0).size();
     TensorStaging staging = new TensorStaging(Math.max(1, layers.length * perLayer));
     int index = 0;
     for (int layer : layers) {
-      for (ParameterMap.Entry entry : ParameterMap.dividedByHeads(layer)) {
-        staging.read(index++, checkpoint, checkpoint.tensors().get(entry.huggingFace()));
+      for (ParameterMap.Entry entry : ParameterMap.dividedByHeads(config, layer)) {
+        staging.read(index++, checkpoint, checkpoint.tensors().get(entry.huggingFace()), entry);
       }
     }
     int[][] pairs = pairs(heads);
@@ -490,10 +507,11 @@ public final class Model implements AutoCloseable {
           Native.check(
               bertology.bertology_model_set_parameter(handle, "classifier.bias", biases.tensors()));
           replaced.put(
-              "classifier.weight",
+              ParameterMap.nameOf(changed, "classifier.weight"),
               new ReplacedTensor(List.of((long) labels.size(), (long) width), values));
           replaced.put(
-              "classifier.bias", new ReplacedTensor(List.of((long) labels.size()), bias.clone()));
+              ParameterMap.nameOf(changed, "classifier.bias"),
+              new ReplacedTensor(List.of((long) labels.size()), bias.clone()));
           config = changed;
           return null;
         });

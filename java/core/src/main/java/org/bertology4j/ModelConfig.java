@@ -5,6 +5,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -16,17 +17,58 @@ import java.util.TreeMap;
 public final class ModelConfig {
   /** Architectures that can be loaded, by their {@code model_type}. */
   public enum Architecture {
-    BERT("bert");
+    /** Every token sees all; norms behind the blocks. */
+    BERT("bert", "Bert", "hidden_act", "layer_norm_eps"),
+    /** Causal; norms before the blocks and one behind the last. */
+    GPT2("gpt2", "GPT2", "activation_function", "layer_norm_epsilon"),
+    /** Causal; norms behind the blocks. */
+    OPENAI_GPT("openai-gpt", "OpenAIGPT", "afn", "layer_norm_epsilon");
 
     private final String modelType;
+    private final String className;
+    private final String activation;
+    private final String epsilon;
 
-    Architecture(String modelType) {
+    Architecture(String modelType, String className, String activation, String epsilon) {
       this.modelType = modelType;
+      this.className = className;
+      this.activation = activation;
+      this.epsilon = epsilon;
     }
 
     /** The {@code model_type} of config.json. */
     public String modelType() {
       return modelType;
+    }
+
+    /** Whether a token sees only itself and those before it. */
+    public boolean isCausal() {
+      return this != BERT;
+    }
+
+    /** What stands before the transformer's names in a model that has more than it. */
+    String prefix() {
+      return this == BERT ? "bert." : "transformer.";
+    }
+
+    /** The name of Hugging Face's class for a task, such as BertForSequenceClassification. */
+    String className(Task task) {
+      return className
+          + switch (task) {
+            case ENCODER -> "Model";
+            case SEQUENCE_CLASSIFICATION -> "ForSequenceClassification";
+            case MASKED_LM -> "ForMaskedLM";
+            case CAUSAL_LM -> "LMHeadModel";
+          };
+    }
+
+    /** The entry of config.json with what layer normalisation adds to the variance. */
+    String epsilon() {
+      return epsilon;
+    }
+
+    private Pooling usualPooling() {
+      return this == BERT ? Pooling.POOLER : Pooling.LAST;
     }
   }
 
@@ -34,7 +76,9 @@ public final class ModelConfig {
   public enum HiddenAct {
     GELU,
     GELU_NEW,
-    RELU
+    RELU,
+    SILU,
+    TANH
   }
 
   /** How the last hidden states of a sequence become the one vector that the classifier sees. */
@@ -48,7 +92,9 @@ public final class ModelConfig {
     /** The mean of all tokens. */
     MEAN,
     /** The mean of all tokens, divided by its Euclidean length. */
-    MEAN_NORMALIZED
+    MEAN_NORMALIZED,
+    /** The last token, as Hugging Face's GPT2ForSequenceClassification. */
+    LAST
   }
 
   /** What the model was made for: the last part of the name in {@code architectures}. */
@@ -56,7 +102,9 @@ public final class ModelConfig {
     /** States only. */
     ENCODER,
     SEQUENCE_CLASSIFICATION,
-    MASKED_LM
+    MASKED_LM,
+    /** The next token; of a model with two heads, its language model. */
+    CAUSAL_LM
   }
 
   private static final String POOLING = "bertology_pooling";
@@ -73,6 +121,8 @@ public final class ModelConfig {
   private final int vocabSize;
   private final int maxPositionEmbeddings;
   private final int typeVocabSize;
+  private final boolean scaleAttnWeights;
+  private final boolean scaleAttnByInverseLayerIdx;
   private final HiddenAct hiddenAct;
   private final float layerNormEps;
   private final Task task;
@@ -85,16 +135,25 @@ public final class ModelConfig {
   private ModelConfig(JsonObject source, String where) {
     json = source.deepCopy();
     architecture = readArchitecture(where);
-    numHiddenLayers = size("num_hidden_layers", where);
-    numAttentionHeads = size("num_attention_heads", where);
-    hiddenSize = size("hidden_size", where);
-    intermediateSize = size("intermediate_size", where);
-    vocabSize = size("vocab_size", where);
-    maxPositionEmbeddings = size("max_position_embeddings", where);
-    typeVocabSize = size("type_vocab_size", where);
+    boolean bert = architecture == Architecture.BERT;
+    // A GPT's own names, and those that Hugging Face takes for them.
+    numHiddenLayers = bert ? size(where, "num_hidden_layers") : gptSize(where, "n_layer");
+    numAttentionHeads = bert ? size(where, "num_attention_heads") : gptSize(where, "n_head");
+    hiddenSize = bert ? size(where, "hidden_size") : gptSize(where, "n_embd");
+    vocabSize = size(where, "vocab_size");
+    maxPositionEmbeddings =
+        bert
+            ? size(where, "max_position_embeddings")
+            : size(where, "n_positions", "n_ctx", "max_position_embeddings");
+    typeVocabSize = bert ? size(where, "type_vocab_size") : 0;
+    boolean inner = architecture == Architecture.GPT2 && has("n_inner");
+    intermediateSize =
+        bert ? size(where, "intermediate_size") : inner ? size(where, "n_inner") : 4 * hiddenSize;
     BertologyException.check(
         hiddenSize % numAttentionHeads == 0,
-        "%s: hidden_size %d is not a multiple of num_attention_heads %d",
+        bert
+            ? "%s: hidden_size %d is not a multiple of num_attention_heads %d"
+            : "%s: n_embd %d is not a multiple of n_head %d",
         where,
         hiddenSize,
         numAttentionHeads);
@@ -107,12 +166,18 @@ public final class ModelConfig {
         MOST_LAYERS,
         MOST_HEADS);
     hiddenAct = readHiddenAct(where);
-    layerNormEps = number("layer_norm_eps", where, 1e-12).floatValue();
+    layerNormEps = number(architecture.epsilon, where, bert ? 1e-12 : 1e-5).floatValue();
+    scaleAttnWeights = flag("scale_attn_weights", where, true);
+    scaleAttnByInverseLayerIdx = flag("scale_attn_by_inverse_layer_idx", where, false);
     String positions = string("position_embedding_type", "absolute");
     checkSupported("position_embedding_type", positions, where, "absolute");
-    for (String decoding : List.of("is_decoder", "add_cross_attention")) {
-      // A decoder's attention is causal and may look at another model's states.
-      checkSupported(decoding, Boolean.toString(flag(decoding, where, false)), where, "false");
+    // A BERT that decodes is causal, and a decoder may look at another model's states.
+    String[] decoding =
+        bert
+            ? new String[] {"is_decoder", "add_cross_attention"}
+            : new String[] {"add_cross_attention"};
+    for (String entry : decoding) {
+      checkSupported(entry, Boolean.toString(flag(entry, where, false)), where, "false");
     }
     task = readTask();
     labels = readLabels(where);
@@ -155,19 +220,25 @@ public final class ModelConfig {
     }
     throw new BertologyException(
         BertologyException.Kind.UNSUPPORTED,
-        where + ": model_type \"" + type + "\" is not supported; bert is");
+        where + ": model_type \"" + type + "\" is not supported; bert, gpt2 and openai-gpt are");
   }
 
   private HiddenAct readHiddenAct(String where) {
-    String name = string("hidden_act", "gelu");
+    String usual = architecture == Architecture.GPT2 ? "gelu_new" : "gelu";
+    String name = string(architecture.activation, usual);
     return switch (name) {
-      case "gelu" -> HiddenAct.GELU;
-      case "gelu_new", "gelu_pytorch_tanh" -> HiddenAct.GELU_NEW;
+      // What openai-gpt calls gelu is the approximation.
+      case "gelu" -> architecture == Architecture.OPENAI_GPT ? HiddenAct.GELU_NEW : HiddenAct.GELU;
+      case "gelu_new", "gelu_pytorch_tanh", "gelu_fast" -> HiddenAct.GELU_NEW;
       case "relu" -> HiddenAct.RELU;
+      case "silu", "swish" -> HiddenAct.SILU;
+      case "tanh" -> HiddenAct.TANH;
       default ->
           throw new BertologyException(
               BertologyException.Kind.UNSUPPORTED,
-              where + ": hidden_act \"" + name + "\" is not supported; gelu, gelu_new, relu are");
+              String.format(
+                  "%s: %s \"%s\" is not supported; gelu, gelu_new, relu, silu and tanh are",
+                  where, architecture.activation, name));
     };
   }
 
@@ -180,6 +251,10 @@ public final class ModelConfig {
         if (name.getAsString().endsWith("ForMaskedLM")
             || name.getAsString().endsWith("ForPreTraining")) {
           return Task.MASKED_LM;
+        }
+        if (name.getAsString().endsWith("LMHeadModel")
+            || name.getAsString().endsWith("DoubleHeadsModel")) {
+          return Task.CAUSAL_LM;
         }
       }
     }
@@ -217,9 +292,16 @@ public final class ModelConfig {
   }
 
   private Pooling readPooling(String where) {
-    String name = string(POOLING, "pooler");
+    String name = string(POOLING, architecture.usualPooling().name());
     for (Pooling known : Pooling.values()) {
       if (known.name().equalsIgnoreCase(name)) {
+        BertologyException.check(
+            known != Pooling.POOLER || architecture == Architecture.BERT,
+            "%s: %s is \"%s\", which %s does not have",
+            where,
+            POOLING,
+            name,
+            architecture.modelType);
         return known;
       }
     }
@@ -282,11 +364,23 @@ public final class ModelConfig {
     return json.get(name).getAsBoolean();
   }
 
-  private int size(String name, String where) {
+  private int gptSize(String where, String name) {
+    String usual =
+        switch (name) {
+          case "n_layer" -> "num_hidden_layers";
+          case "n_head" -> "num_attention_heads";
+          default -> "hidden_size";
+        };
+    return size(where, name, usual);
+  }
+
+  /** The first of these entries that is there. */
+  private int size(String where, String... names) {
+    String name = Arrays.stream(names).filter(this::has).findFirst().orElse(names[0]);
     BertologyException.check(has(name), "%s has no %s", where, name);
     Number value = number(name, where, null);
     BertologyException.check(
-        value.doubleValue() == value.intValue() && value.intValue() > 0,
+        value != null && value.doubleValue() == value.intValue() && value.intValue() > 0,
         "%s: %s is %s, expected a positive whole number",
         where,
         name,
@@ -352,9 +446,19 @@ public final class ModelConfig {
     return maxPositionEmbeddings;
   }
 
-  /** Number of token types (segments). */
+  /** Number of token types (segments); 0 for a GPT, which has none. */
   public int typeVocabSize() {
     return typeVocabSize;
+  }
+
+  /** Whether GPT-2 divides attention scores by the square root of {@link #headDim}. */
+  public boolean scaleAttnWeights() {
+    return scaleAttnWeights;
+  }
+
+  /** Whether GPT-2 divides attention scores by the number of the layer + 1. */
+  public boolean scaleAttnByInverseLayerIdx() {
+    return scaleAttnByInverseLayerIdx;
   }
 
   /** Activation of the feed-forward blocks. */
@@ -392,7 +496,7 @@ public final class ModelConfig {
     return prunedHeads;
   }
 
-  /** Whether the masked language model's output matrix is the word embeddings. */
+  /** Whether the language model's output matrix is the word embeddings. */
   public boolean tiedEmbeddings() {
     return tiedEmbeddings;
   }
@@ -419,7 +523,7 @@ public final class ModelConfig {
   public ModelConfig withClassifier(List<String> names, Pooling kind) {
     JsonObject changed = toJson();
     JsonArray architectures = new JsonArray();
-    architectures.add("BertForSequenceClassification");
+    architectures.add(architecture.className(Task.SEQUENCE_CLASSIFICATION));
     changed.add("architectures", architectures);
     JsonObject labelOf = new JsonObject();
     JsonObject idOf = new JsonObject();
@@ -431,7 +535,7 @@ public final class ModelConfig {
     changed.add("label2id", idOf);
     changed.remove("num_labels");
     changed.remove("problem_type"); // that of the classifier that was there before
-    if (kind == Pooling.POOLER) {
+    if (kind == architecture.usualPooling()) {
       changed.remove(POOLING);
     } else {
       changed.addProperty(POOLING, kind.name().toLowerCase(java.util.Locale.ROOT));

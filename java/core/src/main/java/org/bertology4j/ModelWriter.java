@@ -37,10 +37,24 @@ final class ModelWriter {
           "tokenizer_config.json",
           "special_tokens_map.json",
           "added_tokens.json",
-          "vocab.txt");
+          "vocab.txt",
+          "vocab.json",
+          "merges.txt");
+
+  /** How names of the transformer start, to which a model with more than it gives a prefix. */
+  private static final List<String> TRANSFORMER =
+      List.of(
+          "embeddings.",
+          "encoder.",
+          "pooler.", // BERT
+          "wte.",
+          "wpe.",
+          "tokens_embed.",
+          "positions_embed.",
+          "h.",
+          "ln_f.");
 
   private static final String ARCHITECTURES = "architectures";
-  private static final JsonArray BARE = list("BertModel");
 
   private final Model.SaveFormat format;
   private final ModelConfig config;
@@ -122,13 +136,16 @@ final class ModelWriter {
   // ------------------------------------------------------------------------------------ tensors
 
   /**
-   * Hugging Face's name of a parameter: those of the encoder have its prefix in every model but the
-   * bare one, whatever task the other one is for.
+   * Hugging Face's name of a parameter: those of the transformer have its prefix in every model but
+   * the bare one, whatever task the other one is for.
    */
   private String fullName(String name) {
-    boolean ofEncoder =
-        name.startsWith("embeddings.") || name.startsWith("encoder.") || name.startsWith("pooler.");
-    return ofEncoder && !configJson.get(ARCHITECTURES).equals(BARE) ? "bert." + name : name;
+    boolean bare =
+        configJson
+            .get(ARCHITECTURES)
+            .equals(list(config.architecture().className(ModelConfig.Task.ENCODER)));
+    boolean ofTransformer = TRANSFORMER.stream().anyMatch(name::startsWith);
+    return ofTransformer && !bare ? config.architecture().prefix() + name : name;
   }
 
   private SafetensorsWriter.Entry replacement(String name, Model.ReplacedTensor tensor) {
@@ -154,9 +171,9 @@ final class ModelWriter {
     int[] takenRows = IntStream.range(0, rows).toArray();
     int[] takenColumns = IntStream.range(0, columns).toArray();
     if (byHead == ParameterMap.ByHead.ROWS) {
-      takenRows = taken(parameter.layer());
+      takenRows = taken(parameter);
     } else if (byHead == ParameterMap.ByHead.COLUMNS) {
-      takenColumns = taken(parameter.layer());
+      takenColumns = taken(parameter);
     }
     List<Long> shape =
         tensor.shape().size() == 2
@@ -195,21 +212,24 @@ final class ModelWriter {
 
   /**
    * For each row (or column) that is written, the one of the checkpoint that it is; -1 for zeros.
-   * The checkpoint has the rows of its own heads only.
+   * The checkpoint has the rows of its own heads only; of a fused parameter three times.
    */
-  private int[] taken(int layer) {
+  private int[] taken(ParameterMap.Entry parameter) {
+    int layer = parameter.layer();
     Heads inCheckpoint = checkpoint.config().prunedHeads();
     List<Integer> rows = new ArrayList<>();
     int place = 0;
-    for (int head = 0; head < config.numAttentionHeads(); head++) {
-      boolean stored = !inCheckpoint.contains(layer, head);
-      boolean kept = !config.prunedHeads().contains(layer, head);
-      if (kept || format == Model.SaveFormat.FULL_SHAPE) {
-        for (int i = 0; i < config.headDim(); i++) {
-          rows.add(kept ? place * config.headDim() + i : -1);
+    for (int part = 0; part < (parameter.isFused() ? 3 : 1); part++) {
+      for (int head = 0; head < config.numAttentionHeads(); head++) {
+        boolean stored = !inCheckpoint.contains(layer, head);
+        boolean kept = !config.prunedHeads().contains(layer, head);
+        if (kept || format == Model.SaveFormat.FULL_SHAPE) {
+          for (int i = 0; i < config.headDim(); i++) {
+            rows.add(kept ? place * config.headDim() + i : -1);
+          }
         }
+        place += stored ? 1 : 0;
       }
-      place += stored ? 1 : 0;
     }
     return rows.stream().mapToInt(Integer::intValue).toArray();
   }
@@ -250,16 +270,10 @@ final class ModelWriter {
     JsonObject json = config.toJson();
     json.addProperty("model_type", config.architecture().modelType());
     if (!json.has(ARCHITECTURES) || !json.get(ARCHITECTURES).isJsonArray()) {
-      json.add(
-          ARCHITECTURES,
-          switch (config.task()) {
-            case ENCODER -> BARE;
-            case SEQUENCE_CLASSIFICATION -> list("BertForSequenceClassification");
-            case MASKED_LM -> list("BertForMaskedLM");
-          });
+      json.add(ARCHITECTURES, list(config.architecture().className(config.task())));
     }
-    if (!json.has("layer_norm_eps")) {
-      json.addProperty("layer_norm_eps", config.layerNormEps());
+    if (!json.has(config.architecture().epsilon())) {
+      json.addProperty(config.architecture().epsilon(), config.layerNormEps());
     }
     if (format == Model.SaveFormat.FULL_SHAPE || config.prunedHeads().isEmpty()) {
       json.remove("pruned_heads");

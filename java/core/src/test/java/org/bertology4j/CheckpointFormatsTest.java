@@ -80,7 +80,7 @@ class CheckpointFormatsTest {
           switch (model.config().task()) {
             case ENCODER -> Capture.POOLER_OUTPUT;
             case SEQUENCE_CLASSIFICATION -> Capture.LOGITS;
-            case MASKED_LM -> Capture.TOKEN_LOGITS;
+            case MASKED_LM, CAUSAL_LM -> Capture.TOKEN_LOGITS;
           };
       model.maskHeads(HeadMask.without(Heads.parse("0:0,3"), model.config()));
       float[] masked = run(model, batch, capture);

@@ -90,7 +90,7 @@ class DamagedModelTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"classification", "masked_lm", "pruned"})
+  @ValueSource(strings = {"classification", "masked_lm", "pruned", "gpt2_lm", "gpt_pruned"})
   void anyEntryOfTheConfiguration(String name) throws IOException {
     Path golden = Golden.folder(name);
     Files.copy(golden.resolve("model.safetensors"), folder.resolve("model.safetensors"));

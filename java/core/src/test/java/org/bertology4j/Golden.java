@@ -12,8 +12,8 @@ import java.util.stream.Stream;
 import org.bertology4j.checkpoint.SafetensorsFile;
 
 /**
- * A tiny model and what transformers computes with it; made by resources/golden/make_golden.py, and
- * for the folders of resources/checkpoint by make_golden_outputs.py there.
+ * A tiny model and what transformers computes with it; made by resources/golden/make_golden.py and
+ * make_golden_gpt.py, and for the folders of resources/checkpoint by make_golden_outputs.py there.
  */
 final class Golden implements AutoCloseable {
   static final String[] ALL = {
@@ -26,7 +26,21 @@ final class Golden implements AutoCloseable {
     "pruned_regression",
     "narrow",
     "long",
-    "encoder"
+    "encoder",
+    "gpt2_lm",
+    "gpt2_masked",
+    "gpt2_untied",
+    "gpt2_double_heads",
+    "gpt2_classification",
+    "gpt2_regression",
+    "gpt2_pruned",
+    "gpt2_encoder",
+    "gpt2_long",
+    "gpt_lm",
+    "gpt_masked",
+    "gpt_double_heads",
+    "gpt_classification",
+    "gpt_pruned"
   };
 
   final Path folder;
@@ -109,6 +123,19 @@ final class Golden implements AutoCloseable {
         .toArray(Capture[]::new);
   }
 
+  /** All captures that every classifier has. */
+  static Capture[] capturesOfAnyClassifier() {
+    List<Capture> ofOthers =
+        List.of(
+            Capture.TOKEN_LOGITS,
+            Capture.TOKEN_LOSSES,
+            Capture.TOKEN_PREDICTIONS,
+            Capture.LAST_BLOCK_STATE);
+    return Capture.all().stream()
+        .filter(capture -> !ofOthers.contains(capture))
+        .toArray(Capture[]::new);
+  }
+
   /** The largest magnitude in a capture, of all layers and examples. */
   double largest(Capture capture) {
     return IntStream.range(0, examples())
@@ -133,6 +160,11 @@ final class Golden implements AutoCloseable {
     return has("logits.0") && shape("logits.0")[0] == 1;
   }
 
+  /** Whether its states are sums that nothing normalises. */
+  boolean isNormFirst() {
+    return has("last_block_state.0");
+  }
+
   int examples() {
     return (int) IntStream.iterate(0, b -> has("input_ids." + b), b -> b + 1).count();
   }
@@ -153,6 +185,11 @@ final class Golden implements AutoCloseable {
       case ENCODER -> batch;
       case MASKED_LM ->
           batch.withTokenLabels(
+              Arrays.stream(examples)
+                  .mapToObj(b -> integers("token_labels." + b))
+                  .toArray(int[][]::new));
+      case CAUSAL_LM ->
+          batch.withNextTokens(
               Arrays.stream(examples)
                   .mapToObj(b -> integers("token_labels." + b))
                   .toArray(int[][]::new));

@@ -89,7 +89,20 @@ class GoldenTest {
    * and 1, which the reference cannot do with layers of different widths.
    */
   @ParameterizedTest
-  @ValueSource(strings = {"masked", "regression", "untied_masked_lm", "narrow", "long"})
+  @ValueSource(
+      strings = {
+        "masked",
+        "regression",
+        "untied_masked_lm",
+        "narrow",
+        "long",
+        "gpt2_masked",
+        "gpt2_untied",
+        "gpt2_regression",
+        "gpt2_long",
+        "gpt_masked",
+        "gpt_classification"
+      })
   void pruningWhatIsMaskedLeavesTheNumbersOfTheOtherHeads(String name) {
     try (Golden golden = new Golden(name);
         Model model = Model.load(golden.folder)) {

@@ -21,8 +21,7 @@ class LeakTest {
   private static final Batch BATCH =
       Batch.of(new int[] {1, 2, 3, 4, 5}, new int[] {6, 7}).withLabels(0, 1);
 
-  private static final Capture[] CAPTURES =
-      Capture.all().stream().filter(c -> c != Capture.TOKEN_LOGITS).toArray(Capture[]::new);
+  private static final Capture[] CAPTURES = Golden.capturesOfAnyClassifier();
 
   /** What is done so many times in each of the rounds; the first is to warm up. */
   enum Loop {

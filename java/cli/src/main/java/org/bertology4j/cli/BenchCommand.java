@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.Random;
 import java.util.concurrent.Callable;
 import org.bertology4j.Batch;
@@ -19,27 +20,75 @@ import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
 import org.bertology4j.checkpoint.Checkpoint;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
+import picocli.CommandLine.TypeConversionException;
 
 /**
- * {@code bertology bench}: how fast a model of BERT-base's shape runs, as a part of the speed at
- * which this machine multiplies matrices, measured in turn with it.
+ * {@code bertology bench}: how fast a model of BERT-base's or GPT-2's shape runs, as a part of the
+ * speed at which this machine multiplies matrices, measured in turn with it.
  */
 @Command(
     name = "bench",
     description =
-        "Measures passes over a random model of BERT-base's shape against the machine's own matrix"
-            + " products, in one run: only the ratios mean something on a busy machine.")
+        "Measures passes over a random model of BERT-base's or GPT-2's shape against the machine's"
+            + " own matrix products, in one run: only the ratios mean something on a busy"
+            + " machine.")
 final class BenchCommand implements Callable<Integer> {
+  /** The shapes that are known. */
+  enum Shape {
+    BERT("bert-base"),
+    GPT2("gpt2");
+
+    private final String name;
+
+    Shape(String name) {
+      this.name = name;
+    }
+
+    @Override
+    public String toString() {
+      return name;
+    }
+  }
+
+  private static final class ShapeConverter implements ITypeConverter<Shape> {
+    @Override
+    public Shape convert(String name) {
+      return Arrays.stream(Shape.values())
+          .filter(shape -> shape.name.equals(name))
+          .findFirst()
+          .orElseThrow(
+              () -> new TypeConversionException("\"" + name + "\" is none of bert-base, gpt2"));
+    }
+  }
+
+  private static final int USUAL_TOKENS = 3200;
+  private static final int USUAL_LENGTH = 50;
+  private static final int GPT2_LENGTH = 128;
+
+  @Option(
+      names = "--shape",
+      defaultValue = "bert-base",
+      paramLabel = "NAME",
+      converter = ShapeConverter.class,
+      description = "bert-base or gpt2 (default: ${DEFAULT-VALUE})")
+  private Shape shape;
+
+  @Option(
+      names = "--length",
+      paramLabel = "N",
+      description = "tokens of each text (default: as long as MRPC's pairs, about 50; of gpt2 128)")
+  private Optional<Integer> length = Optional.empty();
+
   @Option(
       names = "--examples",
-      defaultValue = "64",
       paramLabel = "N",
-      description = "texts of about 50 tokens (default: ${DEFAULT-VALUE})")
-  private int examples;
+      description = "texts (default: so many that they have about 3200 tokens)")
+  private Optional<Integer> givenExamples = Optional.empty();
 
   @Option(
       names = "--rounds",
@@ -51,20 +100,28 @@ final class BenchCommand implements Callable<Integer> {
   @Mixin private ModelArguments arguments;
   @Spec private CommandSpec spec;
 
-  /** What {@link HeadImportance#measure} captures, and the predictions for a score. */
+  /** What {@link HeadImportance#measure} captures. */
   private static final Capture[] IMPORTANCE = {
-    Capture.LOGITS, Capture.LOSS, Capture.HEAD_GRADIENTS, Capture.TOKEN_HEAD_GRADIENTS
+    Capture.LOSS, Capture.HEAD_GRADIENTS, Capture.TOKEN_HEAD_GRADIENTS
   };
 
-  private record Measurement(String name, int products, Capture... captures) {}
+  private record Measurement(String name, double flops, Capture... captures) {}
 
   @Override
   public Integer call() {
+    ModelConfig config = shape == Shape.BERT ? bertBase() : gpt2();
+    int tokens = length.orElse(shape == Shape.BERT ? USUAL_LENGTH : GPT2_LENGTH);
+    Usage.require(
+        tokens > 1 && tokens <= config.maxPositionEmbeddings(),
+        spec,
+        "--length is %d, expected 2 to %d",
+        tokens,
+        config.maxPositionEmbeddings());
+    int examples = givenExamples.orElse(Math.max(1, USUAL_TOKENS / tokens));
     Usage.require(examples > 0, spec, "--examples is %d, expected 1 or more", examples);
     Usage.require(rounds > 0, spec, "--rounds is %d, expected 1 or more", rounds);
     PrintWriter out = spec.commandLine().getOut();
-    ModelConfig config = bertBase();
-    Batch batch = batch(config);
+    Batch batch = batch(config, examples);
     try (Model model = Model.load(Checkpoint.random(config, 1), arguments.options())) {
       out.println(model.device().description());
       out.println("dtype: " + model.dtype());
@@ -75,29 +132,17 @@ final class BenchCommand implements Callable<Integer> {
           batch.examples(),
           (double) batch.tokens() / batch.examples(),
           batch.longest());
-      double products = products(config, batch.tokens());
+      List<Measurement> measurements = measurements(config, batch);
       out.printf(
           Locale.ROOT,
-          "weights: %.0f MB, of which encoder products of real tokens: %.1f GFLOP a pass%n%n",
+          "weights: %.0f MB; counted of real tokens: %.1f GFLOP a forward pass%n%n",
           model.memoryBytes() / 1e6,
-          products / 1e9);
+          measurements.get(0).flops() / 1e9);
       out.println(
           "                                        ms   examples/s    GFLOP/s   of the peak"
               + "           peak MB");
-      List<Measurement> measurements =
-          List.of(
-              new Measurement("forward", 1, Capture.LOGITS),
-              new Measurement("importance", 2, IMPORTANCE),
-              new Measurement(
-                  "importance and entropies", 2, with(IMPORTANCE, Capture.ATTENTION_ENTROPIES)),
-              new Measurement(
-                  "forward, all states and maps",
-                  1,
-                  Capture.LOGITS,
-                  Capture.HIDDEN_STATES,
-                  Capture.ATTENTIONS));
       for (Measurement measurement : measurements) {
-        measure(out, model, batch, measurement, products);
+        measure(out, model, batch, measurement);
       }
       out.printf(
           Locale.ROOT,
@@ -109,8 +154,7 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   /** Passes and peak measurements in turn, so that both see the same machine. */
-  private void measure(
-      PrintWriter out, Model model, Batch batch, Measurement measurement, double products) {
+  private void measure(PrintWriter out, Model model, Batch batch, Measurement measurement) {
     Device device = model.device();
     double[] seconds = new double[rounds];
     double[] peaks = new double[rounds];
@@ -124,10 +168,9 @@ final class BenchCommand implements Callable<Integer> {
         peaks[round] = peak;
       }
     }
-    double flops = measurement.products() * products;
     double[] ratios = new double[rounds];
     for (int i = 0; i < rounds; i++) {
-      ratios[i] = flops / seconds[i] / peaks[i];
+      ratios[i] = measurement.flops() / seconds[i] / peaks[i];
     }
     double typical = median(seconds);
     out.printf(
@@ -136,7 +179,7 @@ final class BenchCommand implements Callable<Integer> {
         measurement.name(),
         typical * 1e3,
         batch.examples() / typical,
-        flops / typical / 1e9,
+        measurement.flops() / typical / 1e9,
         median(ratios),
         Arrays.stream(ratios).min().orElseThrow(),
         Arrays.stream(ratios).max().orElseThrow(),
@@ -144,9 +187,9 @@ final class BenchCommand implements Callable<Integer> {
     out.flush();
   }
 
-  private static Capture[] with(Capture[] captures, Capture more) {
-    Capture[] all = Arrays.copyOf(captures, captures.length + 1);
-    all[captures.length] = more;
+  private static Capture[] with(Capture[] captures, Capture... more) {
+    Capture[] all = Arrays.copyOf(captures, captures.length + more.length);
+    System.arraycopy(more, 0, all, captures.length, more.length);
     return all;
   }
 
@@ -156,7 +199,57 @@ final class BenchCommand implements Callable<Integer> {
     return sorted[sorted.length / 2];
   }
 
-  /** Floating-point operations of the encoder's weight matrices in a forward pass. */
+  /** What is measured, with the floating-point operations that it takes of real tokens. */
+  private static List<Measurement> measurements(ModelConfig config, Batch batch) {
+    double products = products(config, batch.tokens());
+    if (config.architecture() == ModelConfig.Architecture.BERT) {
+      return List.of(
+          new Measurement("forward", products, Capture.LOGITS),
+          new Measurement("importance", 2 * products, with(IMPORTANCE, Capture.LOGITS)),
+          new Measurement(
+              "importance and entropies",
+              2 * products,
+              with(IMPORTANCE, Capture.LOGITS, Capture.ATTENTION_ENTROPIES)),
+          new Measurement(
+              "forward, all states and maps",
+              products,
+              Capture.LOGITS,
+              Capture.HIDDEN_STATES,
+              Capture.ATTENTIONS));
+    }
+    int states = config.numHiddenLayers();
+    double attention = causalAttention(config, batch);
+    double vocabulary = 2.0 * config.hiddenSize() * config.vocabSize() * predicted(batch);
+    return List.of(
+        new Measurement("forward", products + attention, Capture.HIDDEN_STATES.layers(states)),
+        new Measurement(
+            "forward, all states and maps",
+            products + attention,
+            Capture.HIDDEN_STATES,
+            Capture.ATTENTIONS),
+        new Measurement("forward, loss", products + attention + vocabulary, Capture.LOSS),
+        new Measurement(
+            "importance",
+            // Of attention's backward the four products of its gradients count, not the scores that
+            // are computed again.
+            2 * products + 3 * attention + 2 * vocabulary,
+            IMPORTANCE));
+  }
+
+  /** Of scores and their products with values, below the diagonal and on it. */
+  private static double causalAttention(ModelConfig config, Batch batch) {
+    double pairs = 0;
+    for (int b = 0; b < batch.examples(); b++) {
+      pairs += 0.5 * batch.length(b) * (batch.length(b) + 1.0);
+    }
+    return 4 * pairs * config.hiddenSize() * config.numHiddenLayers();
+  }
+
+  private static long predicted(Batch batch) {
+    return (long) batch.tokens() - batch.examples();
+  }
+
+  /** Floating-point operations of the layers' weight matrices in a forward pass. */
   private static double products(ModelConfig config, long tokens) {
     double hidden = config.hiddenSize();
     double perLayer = 4 * hidden * hidden + 2 * hidden * config.intermediateSize();
@@ -175,16 +268,31 @@ final class BenchCommand implements Callable<Integer> {
     return ModelConfig.fromJson(json, "BERT-base");
   }
 
-  /** Pairs of sentences as long as those of MRPC: 50 tokens on average. */
-  private Batch batch(ModelConfig config) {
+  private static ModelConfig gpt2() {
+    JsonObject json = new JsonObject();
+    json.addProperty("model_type", "gpt2");
+    json.addProperty("n_layer", 12);
+    json.addProperty("n_head", 12);
+    json.addProperty("n_embd", 768);
+    json.addProperty("n_positions", 1024);
+    json.addProperty("vocab_size", 50257);
+    return ModelConfig.fromJson(json, "GPT-2");
+  }
+
+  /** Of BERT, unless a length is given, pairs of sentences as long as those of MRPC. */
+  private Batch batch(ModelConfig config, int examples) {
     Random random = new Random(1);
     List<int[]> sequences = new ArrayList<>();
     for (int b = 0; b < examples; b++) {
-      int length = Math.max(18, Math.min(100, (int) Math.round(50 + 13 * random.nextGaussian())));
-      sequences.add(random.ints(length, 0, config.vocabSize()).toArray());
+      int usual = (int) Math.round(USUAL_LENGTH + 13 * random.nextGaussian());
+      int tokens =
+          length.orElse(shape == Shape.BERT ? Math.max(18, Math.min(100, usual)) : GPT2_LENGTH);
+      sequences.add(random.ints(tokens, 0, config.vocabSize()).toArray());
     }
-    int[] labels = random.ints(examples, 0, 2).toArray();
-    return Batch.of(sequences.toArray(new int[0][])).withLabels(labels);
+    Batch batch = Batch.of(sequences.toArray(new int[0][]));
+    return shape == Shape.BERT
+        ? batch.withLabels(random.ints(examples, 0, 2).toArray())
+        : batch.withNextTokens();
   }
 
   /** In kilobytes. */

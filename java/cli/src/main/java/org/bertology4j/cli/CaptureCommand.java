@@ -1,6 +1,7 @@
 package org.bertology4j.cli;
 
 import java.io.PrintWriter;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -13,6 +14,7 @@ import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
 import org.bertology4j.text.Dataset;
 import org.bertology4j.text.DatasetReader;
+import org.bertology4j.text.Documents;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Mixin;
@@ -40,7 +42,8 @@ final class CaptureCommand implements Callable<Integer> {
       names = "--input",
       required = true,
       paramLabel = "FILE",
-      description = ".tsv, .csv or .jsonl with named columns")
+      description =
+          ".tsv, .csv or .jsonl with named columns; for a GPT also plain text, a text a line")
   private Path input;
 
   @Option(
@@ -77,7 +80,8 @@ final class CaptureCommand implements Callable<Integer> {
       description =
           "what to write, separated by commas: logits, pooler_output, hidden_states, attentions,"
               + " attention_entropies, head_outputs, loss, head_gradients, token_head_gradients,"
-              + " head_output_gradients, attention_gradients, hidden_state_gradients")
+              + " head_output_gradients, attention_gradients, hidden_state_gradients; of a language"
+              + " model also token_losses, token_predictions, and of GPT-2 last_block_state")
   private List<Capture> captures;
 
   @Option(
@@ -87,6 +91,7 @@ final class CaptureCommand implements Callable<Integer> {
       description = "the safetensors file to write")
   private Path output;
 
+  @Mixin private DocumentOptions documents;
   @Mixin private ModelArguments arguments;
   @Spec private CommandSpec spec;
 
@@ -104,12 +109,9 @@ final class CaptureCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     PrintWriter out = spec.commandLine().getOut();
-    for (Capture capture : captures) {
-      Usage.require(
-          labelColumn.isPresent() || !(capture.isGradient() || capture == Capture.LOSS),
-          spec,
-          "--capture %s needs labels: name their column with --label_column",
-          capture);
+    documents.checkUsage(spec);
+    if (!Files.exists(model)) {
+      requireLabels(); // whatever the model is
     }
     Usage.require(
         maxSequenceLength.orElse(1) > 0,
@@ -118,15 +120,27 @@ final class CaptureCommand implements Callable<Integer> {
         maxSequenceLength.orElse(1));
     Outputs.checkFile(output);
     try (Model loaded = Model.load(model, arguments.options())) {
-      Dataset data = read(loaded.config());
-      List<Batch> batches =
-          TextBatches.of(model, loaded.config(), data, maxSequenceLength, Optional.empty());
+      // A GPT's labels are the texts themselves, unless others are named.
+      boolean predictsItsText = loaded.hasCausalLm() && labelColumn.isEmpty();
+      List<Batch> batches;
+      if (predictsItsText && isLanguageModel(loaded.config())) {
+        batches = documents(loaded);
+      } else {
+        requireLabels();
+        Usage.require(
+            !documents.given(),
+            spec,
+            "--block_size, --stride and --token_ids are for a language model");
+        batches =
+            TextBatches.of(
+                model, loaded.config(), read(loaded.config()), maxSequenceLength, Optional.empty());
+      }
       CaptureFile file = new CaptureFile(loaded, batches, ofTask(captures, loaded.config()));
       file.write(output);
       out.printf(
           Locale.ROOT,
           "%d texts of up to %d tokens: %d tensors in %s%n",
-          data.size(),
+          batches.stream().mapToInt(Batch::examples).sum(),
           file.longest(),
           file.tensors(),
           output);
@@ -134,16 +148,50 @@ final class CaptureCommand implements Callable<Integer> {
     return 0;
   }
 
+  private static boolean isLanguageModel(ModelConfig config) {
+    return config.task() != ModelConfig.Task.SEQUENCE_CLASSIFICATION;
+  }
+
+  private void requireLabels() {
+    for (Capture capture : captures) {
+      Usage.require(
+          labelColumn.isPresent() || !needsLabels(capture),
+          spec,
+          "--capture %s needs labels: name their column with --label_column",
+          capture);
+    }
+  }
+
+  private static boolean needsLabels(Capture capture) {
+    return capture.isGradient() || capture == Capture.LOSS || capture == Capture.TOKEN_LOSSES;
+  }
+
+  /** Texts of a language model, labelled with themselves if something of it needs labels. */
+  private List<Batch> documents(Model loaded) {
+    Documents texts =
+        documents.read(input, model, loaded.config(), maxSequenceLength, reader().build());
+    return captures.stream().anyMatch(CaptureCommand::needsLabels)
+        ? texts.labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH)
+        : texts.batchesOfTokens(TextBatches.TOKENS_PER_BATCH);
+  }
+
   private Dataset read(ModelConfig config) {
-    DatasetReader.Builder reader = DatasetReader.builder().text(textColumn);
-    pairColumn.ifPresent(reader::pair);
+    DatasetReader.Builder reader = reader();
     labelColumn.ifPresent(column -> reader.label(column).labelsOf(config));
     return reader.build().read(input);
   }
 
+  private DatasetReader.Builder reader() {
+    DatasetReader.Builder reader = DatasetReader.builder().text(textColumn);
+    pairColumn.ifPresent(reader::pair);
+    return reader;
+  }
+
   /** "logits" are those of the model's task. */
   private static List<Capture> ofTask(List<Capture> wanted, ModelConfig config) {
-    boolean tokens = config.task() == ModelConfig.Task.MASKED_LM;
+    boolean tokens =
+        config.task() == ModelConfig.Task.MASKED_LM
+            || (config.architecture().isCausal() && isLanguageModel(config));
     return wanted.stream()
         .map(capture -> tokens && capture == Capture.LOGITS ? Capture.TOKEN_LOGITS : capture)
         .distinct()

@@ -83,6 +83,10 @@ final class CaptureFile {
     List<Long> shape;
     if (capture == Capture.LOSS) {
       shape = List.of();
+    } else if (capture == Capture.TOKEN_LOSSES || capture == Capture.TOKEN_PREDICTIONS) {
+      shape = List.of(tokens);
+    } else if (capture == Capture.LAST_BLOCK_STATE) {
+      shape = List.of(tokens, width);
     } else if (capture == Capture.LOGITS) {
       shape = List.of((long) config.labels().size());
     } else if (capture == Capture.TOKEN_LOGITS) {

@@ -7,7 +7,6 @@ import de.bwaldvogel.liblinear.Parameter;
 import de.bwaldvogel.liblinear.Problem;
 import de.bwaldvogel.liblinear.SolverType;
 import java.io.PrintWriter;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -16,7 +15,6 @@ import java.util.Locale;
 import java.util.Map;
 import org.bertology4j.Activations;
 import org.bertology4j.Batch;
-import org.bertology4j.BertologyException;
 import org.bertology4j.Capture;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadMask;
@@ -45,6 +43,7 @@ final class EmbeddedRun {
   /** scikit-learn's C; components of unit vectors are small, so its default of 1 binds too much. */
   private static final double CLASSIFIER_C = 10;
 
+  private static final String ACCURACY = Metric.ACC.metricName();
   private static final int TOKENS_PER_BATCH = 4096;
 
   private final ModelArguments arguments;
@@ -68,17 +67,7 @@ final class EmbeddedRun {
 
   /** The folder of the model that comes along. */
   static Path modelFolder() {
-    Path folder =
-        ModelArguments.home()
-            .map(home -> home.resolve("models").resolve(MODEL))
-            .orElseThrow(
-                () ->
-                    BertologyException.invalid(
-                        "the model that comes along is found by the launcher bin/bertology; start"
-                            + " it, or name a model with --model_name_or_path"));
-    BertologyException.check(
-        Files.isDirectory(folder), "%s is missing from the distribution", folder);
-    return folder;
+    return ModelArguments.folderOf(MODEL);
   }
 
   void run() {
@@ -95,7 +84,7 @@ final class EmbeddedRun {
       List<Batch> train = Batches.ofTokens(tokenizer, sentences.train(), TOKENS_PER_BATCH);
       trainClassifier(model, train, sentences.train());
 
-      TaskPass onTrain = new TaskPass(model, sentences.train(), train);
+      TaskPass onTrain = pass(model, sentences.train(), train);
       HeadImportance.Accumulator accumulator = new HeadImportance.Accumulator(model);
       if (options.kind() == HeadImportance.Kind.HF) {
         accumulator.withHf(1);
@@ -128,10 +117,15 @@ final class EmbeddedRun {
           .write();
 
       List<Batch> test = Batches.ofTokens(tokenizer, sentences.test(), TOKENS_PER_BATCH);
-      prune(model, new TaskPass(model, sentences.test(), test), scores);
+      prune(model, pass(model, sentences.test(), test), scores);
     }
     out.println("results and the chart (report.html) are in " + results.folder());
     out.flush();
+  }
+
+  private static TaskPass pass(Model model, Dataset data, List<Batch> batches) {
+    Map<String, Metric> metrics = Map.of(ACCURACY, Metric.ACC);
+    return new TaskPass(model, batches, () -> new LabelPredictions(data, metrics));
   }
 
   /** Logistic regression on the frozen sentence vectors becomes the model's classifier. */
@@ -215,6 +209,6 @@ final class EmbeddedRun {
   }
 
   private static double score(TaskPass onTest, HeadMask mask) {
-    return onTest.predict("pruning", mask).score(Metric.ACC);
+    return onTest.scores("pruning", mask).get(ACCURACY);
   }
 }

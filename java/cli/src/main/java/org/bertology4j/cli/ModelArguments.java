@@ -1,5 +1,6 @@
 package org.bertology4j.cli;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
 import org.bertology4j.BertologyException;
@@ -69,6 +70,21 @@ final class ModelArguments {
 
   int threads() {
     return threads;
+  }
+
+  /** The folder of a model that comes along. */
+  static Path folderOf(String model) {
+    Path folder =
+        home()
+            .map(home -> home.resolve("models").resolve(model))
+            .orElseThrow(
+                () ->
+                    BertologyException.invalid(
+                        "the model that comes along is found by the launcher bin/bertology; start"
+                            + " it, or name a model with --model_name_or_path"));
+    BertologyException.check(
+        Files.isDirectory(folder), "%s is missing from the distribution", folder);
+    return folder;
   }
 
   /** The folder that the launcher is in; empty if the command was started otherwise. */

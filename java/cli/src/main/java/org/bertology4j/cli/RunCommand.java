@@ -14,6 +14,7 @@ import org.bertology4j.HeadScores;
 import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
 import org.bertology4j.text.DatasetReader;
+import org.bertology4j.text.Documents;
 import org.bertology4j.text.GlueTask;
 import org.bertology4j.text.Metric;
 import picocli.CommandLine.ArgGroup;
@@ -36,27 +37,33 @@ import picocli.CommandLine.TypeConversionException;
       "       bertology run --model_name_or_path=PATH --output_dir=FOLDER",
       "                     --task_name=TASK --data_dir=FOLDER [OPTIONS]",
       "       bertology run --model_name_or_path=PATH --output_dir=FOLDER",
-      "                     --input=FILE [OPTIONS]"
+      "                     --input=FILE [OPTIONS]",
+      "       bertology run --task_name=lm [--output_dir=FOLDER] [OPTIONS]",
+      "       bertology run --model_name_or_path=PATH --output_dir=FOLDER",
+      "                     --task_name=lm --input=FILE [OPTIONS]"
     },
     description =
         "Head importance on a labelled data set; with --try_masking, masks and prunes the least"
-            + " important heads. Without a model and data: bge-small and 3000 labelled sentences,"
-            + " with a pruning curve.")
+            + " important heads; of a GPT with --task_name lm, on texts without labels. Without a"
+            + " model and data: bge-small and 3000 labelled sentences, or a small GPT-2 and its"
+            + " texts, with a pruning curve.")
 final class RunCommand implements Callable<Integer> {
   private static final int ALL_EXAMPLES = -1;
 
   @Option(
       names = "--model_name_or_path",
       paramLabel = "PATH",
-      description = "folder or file of the model, a classifier")
+      description = "folder or file of the model: a classifier, or of the task lm a GPT")
   private Optional<Path> model = Optional.empty();
 
   @Option(
       names = "--task_name",
       paramLabel = "TASK",
       converter = TaskConverter.class,
-      description = "GLUE task: cola, sst-2, mrpc, sts-b, qqp, mnli, mnli-mm, qnli, rte, wnli")
-  private Optional<GlueTask> task = Optional.empty();
+      description =
+          "GLUE task: cola, sst-2, mrpc, sts-b, qqp, mnli, mnli-mm, qnli, rte, wnli; or lm, a"
+              + " language model's own")
+  private Optional<TaskName> task = Optional.empty();
 
   @Option(
       names = "--data_dir",
@@ -155,6 +162,7 @@ final class RunCommand implements Callable<Integer> {
   @Option(names = "--no_cuda", description = "the same as --device cpu")
   private boolean noCuda;
 
+  @Mixin private DocumentOptions documents;
   @Mixin private ModelArguments arguments;
   @Spec private CommandSpec spec;
 
@@ -164,7 +172,9 @@ final class RunCommand implements Callable<Integer> {
         names = "--input",
         required = true,
         paramLabel = "FILE",
-        description = "instead of a task: .tsv, .csv or .jsonl with named columns")
+        description =
+            "instead of a task: .tsv, .csv or .jsonl with named columns; of the task lm also plain"
+                + " text, a text a line")
     private Path file;
 
     @Option(
@@ -217,11 +227,21 @@ final class RunCommand implements Callable<Integer> {
     }
   }
 
-  private static final class TaskConverter implements ITypeConverter<GlueTask> {
+  /** A task of GLUE; if it is none, a language model's. */
+  private record TaskName(Optional<GlueTask> glue) {
+    boolean isLanguageModel() {
+      return glue.isEmpty();
+    }
+  }
+
+  private static final class TaskConverter implements ITypeConverter<TaskName> {
     @Override
-    public GlueTask convert(String name) {
+    public TaskName convert(String name) {
+      if (name.equalsIgnoreCase(Task.LANGUAGE_MODEL)) {
+        return new TaskName(Optional.empty());
+      }
       try {
-        return GlueTask.of(name);
+        return new TaskName(Optional.of(GlueTask.of(name)));
       } catch (BertologyException e) {
         throw new TypeConversionException(e.getMessage());
       }
@@ -237,6 +257,12 @@ final class RunCommand implements Callable<Integer> {
     ImportanceOptions options = new ImportanceOptions(importance, !notByLayer, !notGlobally);
     if (model.isEmpty()) {
       Path folder = outputDir.orElse(Path.of("bertology-results"));
+      if (isLanguageModel()) {
+        new EmbeddedLanguageRun(
+                arguments, options, new Results(folder), seed, spec.commandLine().getOut())
+            .run();
+        return 0;
+      }
       new EmbeddedRun(arguments, options, new Results(folder), seed, spec.commandLine().getOut())
           .run();
       return 0;
@@ -244,23 +270,13 @@ final class RunCommand implements Callable<Integer> {
     Results results = new Results(outputDir.orElseThrow());
     savePruned.ifPresent(folder -> Outputs.checkModelFolder(folder, model.get()));
     try (Model loaded = Model.load(model.get(), arguments.options())) {
-      BertologyException.check(
-          loaded.hasClassifier(), "%s has no classifier, which a task needs", model.get());
-      Task wanted = task(loaded.config());
-      List<Batch> batches =
-          TextBatches.of(model.get(), loaded.config(), wanted.data(), maxSequenceLength, batchSize);
+      Task wanted = isLanguageModel() ? languageTask(loaded) : labelledTask(loaded);
       Optional<TaskRun.Masking> masking =
           tryMasking
               ? Optional.of(new TaskRun.Masking(maskingThreshold, maskingAmount, savePruned))
               : Optional.empty();
       new TaskRun(
-              loaded,
-              wanted,
-              batches,
-              options,
-              batchSize.orElse(1),
-              results,
-              spec.commandLine().getOut())
+              loaded, wanted, options, batchSize.orElse(1), results, spec.commandLine().getOut())
           .run(model.get(), masking);
     }
     return 0;
@@ -270,14 +286,45 @@ final class RunCommand implements Callable<Integer> {
     return Optional.ofNullable(givenTable);
   }
 
-  private Task task(ModelConfig classifier) {
-    Task all =
+  private boolean isLanguageModel() {
+    return task.map(TaskName::isLanguageModel).orElse(false);
+  }
+
+  private Task labelledTask(Model loaded) {
+    BertologyException.check(
+        loaded.hasClassifier(), "%s has no classifier, which a task needs", model.orElseThrow());
+    ModelConfig classifier = loaded.config();
+    LabelledTask all =
         table()
-            .map(given -> Task.ofTable(given.file, reader(given, classifier), metricName))
+            .map(given -> LabelledTask.ofTable(given.file, reader(given, classifier), metricName))
             .orElseGet(
-                () ->
-                    Task.ofGlue(task.orElseThrow(), dataDir.orElseThrow(), metricName, classifier));
-    return dataSubset == ALL_EXAMPLES ? all : all.first(dataSubset);
+                () -> LabelledTask.ofGlue(glue(), dataDir.orElseThrow(), metricName, classifier));
+    LabelledTask some = dataSubset == ALL_EXAMPLES ? all : all.first(dataSubset);
+    return some.task(
+        TextBatches.of(model.orElseThrow(), classifier, some.data(), maxSequenceLength, batchSize));
+  }
+
+  private GlueTask glue() {
+    return task.flatMap(TaskName::glue).orElseThrow();
+  }
+
+  private Task languageTask(Model loaded) {
+    BertologyException.check(
+        loaded.hasCausalLm(),
+        "%s is no model that predicts next tokens, which the task %s needs",
+        model.orElseThrow(),
+        Task.LANGUAGE_MODEL);
+    Table given = table().orElseThrow();
+    DatasetReader reader = DatasetReader.builder().text(given.text).build();
+    Documents all =
+        documents.read(given.file, model.orElseThrow(), loaded.config(), maxSequenceLength, reader);
+    Documents some = (dataSubset == ALL_EXAMPLES ? all : all.first(dataSubset)).predicted();
+    List<Batch> batches =
+        batchSize
+            .map(some::labelledBatches)
+            .orElseGet(() -> some.labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH));
+    return Task.ofDocuments(
+        given.file, some, batches, metricName.orElse(TokenPredictions.LOG_PERPLEXITY));
   }
 
   private static DatasetReader reader(Table table, ModelConfig classifier) {
@@ -292,24 +339,38 @@ final class RunCommand implements Callable<Integer> {
         !noCuda || List.of("auto", "cpu").contains(arguments.device()),
         "--no_cuda and --device %s contradict each other",
         arguments.device());
-    if (model.isEmpty() && task.isEmpty() && dataDir.isEmpty() && table().isEmpty()) {
+    documents.checkUsage(spec);
+    require(
+        isLanguageModel() || !documents.given(),
+        "--block_size, --stride and --token_ids are of the task %s",
+        Task.LANGUAGE_MODEL);
+    boolean embedded = task.isEmpty() || isLanguageModel();
+    if (model.isEmpty() && embedded && dataDir.isEmpty() && table().isEmpty()) {
       require(
           !tryMasking
               && savePruned.isEmpty()
               && metricName.isEmpty()
               && batchSize.isEmpty()
               && maxSequenceLength.isEmpty()
-              && dataSubset == ALL_EXAMPLES,
+              && dataSubset == ALL_EXAMPLES
+              && !documents.given(),
           "--model_name_or_path is missing: without a model and data, there is nothing to choose");
       return;
     }
     require(model.isPresent(), "--model_name_or_path is missing");
     require(outputDir.isPresent(), "--output_dir is missing");
-    require(
-        table().isPresent()
-            ? task.isEmpty() && dataDir.isEmpty()
-            : task.isPresent() && dataDir.isPresent(),
-        "either --task_name and --data_dir, or --input, must be given");
+    if (isLanguageModel()) {
+      require(
+          table().isPresent() && dataDir.isEmpty(),
+          "--task_name %s needs the texts: --input",
+          Task.LANGUAGE_MODEL);
+    } else {
+      require(
+          table().isPresent()
+              ? task.isEmpty() && dataDir.isEmpty()
+              : task.isPresent() && dataDir.isPresent(),
+          "either --task_name and --data_dir, or --input, must be given");
+    }
     require(
         dataSubset == ALL_EXAMPLES || dataSubset > 0,
         "--data_subset is %d, expected more than 0, or %d for all",
@@ -327,14 +388,20 @@ final class RunCommand implements Callable<Integer> {
         maskingAmount);
     require(savePruned.isEmpty() || tryMasking, "--save_pruned saves what --try_masking prunes");
     try {
-      metricName.ifPresent(name -> task.map(known -> known.metric(name)).or(() -> of(name)));
+      metricName.ifPresent(this::checkMetric);
     } catch (BertologyException e) {
       require(false, "--metric_name: %s", e.getMessage());
     }
   }
 
-  private static Optional<Metric> of(String name) {
-    return Optional.of(Metric.of(name));
+  private void checkMetric(String name) {
+    if (isLanguageModel()) {
+      TokenPredictions.check(name);
+    } else if (task.isPresent()) {
+      glue().metric(name);
+    } else {
+      Metric.of(name);
+    }
   }
 
   private void requirePositive(String option, Optional<Integer> value) {

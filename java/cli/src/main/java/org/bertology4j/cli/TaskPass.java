@@ -4,21 +4,17 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.TreeMap;
+import java.util.function.Supplier;
 import java.util.stream.DoubleStream;
 import org.bertology4j.Activations;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
-import org.bertology4j.FloatTensor;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadMask;
 import org.bertology4j.Model;
 import org.bertology4j.RunOptions;
-import org.bertology4j.text.Dataset;
-import org.bertology4j.text.Labels;
-import org.bertology4j.text.Metric;
 
-/** Passes of a model over a labelled data set: its scores, and the importance of its heads. */
+/** Passes of a model over the data of a task: its scores, and the importance of its heads. */
 final class TaskPass {
   // A pass over few tokens is short: it takes many to be sure.
   private static final int ENOUGH_TOKENS = 4096;
@@ -27,73 +23,61 @@ final class TaskPass {
   private static final double WARM_UP_SECONDS = 0.1;
 
   private final Model model;
-  private final Dataset data;
   private final List<Batch> batches;
+  private final Supplier<Predictions> predictions;
 
-  TaskPass(Model model, Dataset data, List<Batch> batches) {
+  /** Collects what the runs of a pass predict, and scores it. */
+  interface Predictions {
+    /** What a run must have captured. */
+    List<Capture> captures();
+
+    /** Adds a run. */
+    void add(Activations run);
+
+    /** The scores, by name. */
+    Map<String, Double> scores();
+  }
+
+  /**
+   * Passes over these batches.
+   *
+   * @param predictions makes what collects those of one pass
+   */
+  TaskPass(Model model, List<Batch> batches, Supplier<Predictions> predictions) {
     this.model = model;
-    this.data = data;
     this.batches = batches;
+    this.predictions = predictions;
   }
 
-  /** What a model predicted for each example. */
-  final class Predictions {
-    private final List<Integer> classes = new ArrayList<>();
-    private final List<Double> numbers = new ArrayList<>();
-
-    void add(Activations run) {
-      FloatTensor logits = run.logits();
-      for (int b = 0; b < run.batch().examples(); b++) {
-        int best = 0;
-        for (int c = 1; c < logits.size(1); c++) {
-          if (logits.get(b, c) > logits.get(b, best)) {
-            best = c;
-          }
-        }
-        classes.add(best);
-        numbers.add((double) logits.get(b, 0));
-      }
-    }
-
-    double score(Metric metric) {
-      return metric.kind() == Labels.Kind.CLASSES
-          ? metric.measure(classes.stream().mapToInt(Integer::intValue).toArray(), data.classes())
-          : metric.measure(
-              numbers.stream().mapToDouble(Double::doubleValue).toArray(), data.targets());
-    }
-
-    Map<String, Double> scores(Map<String, Metric> metrics) {
-      Map<String, Double> scores = new TreeMap<>();
-      metrics.forEach((name, metric) -> scores.put(name, score(metric)));
-      return scores;
-    }
-  }
-
-  /** Importance and predictions of one pass. */
-  record Result(HeadImportance importance, Predictions predictions) {}
+  /** Importance and scores of one pass. */
+  record Result(HeadImportance importance, Map<String, Double> scores) {}
 
   /** A pass with gradients, under the model's own mask. */
   Result measure(String title, HeadImportance.Accumulator accumulator) {
-    Predictions predictions = new Predictions();
+    Predictions collected = predictions.get();
     try (Progress<Batch> progress = Progress.over(title, batches)) {
       HeadImportance importance =
-          HeadImportance.measure(model, progress, accumulator, predictions::add, Capture.LOGITS);
-      return new Result(importance, predictions);
+          HeadImportance.measure(model, progress, accumulator, collected::add, captures(collected));
+      return new Result(importance, collected.scores());
     }
   }
 
-  /** A forward pass. */
-  Predictions predict(String title, HeadMask mask) {
-    Predictions predictions = new Predictions();
-    RunOptions options = RunOptions.capturing(Capture.LOGITS).headMask(mask);
+  /** The scores of a forward pass. */
+  Map<String, Double> scores(String title, HeadMask mask) {
+    Predictions collected = predictions.get();
+    RunOptions options = RunOptions.capturing(captures(collected)).headMask(mask);
     try (Progress<Batch> progress = Progress.over(title, batches)) {
       for (Batch batch : progress) {
         try (Activations run = model.run(batch, options)) {
-          predictions.add(run);
+          collected.add(run);
         }
       }
     }
-    return predictions;
+    return collected.scores();
+  }
+
+  private static Capture[] captures(Predictions collected) {
+    return collected.captures().toArray(new Capture[0]);
   }
 
   /**
@@ -120,12 +104,13 @@ final class TaskPass {
 
   /** Seconds of each pass: of so many, and of more until so much time is spent. */
   private double[] passes(List<Batch> some, int least, double enough) {
+    Capture[] captures = captures(predictions.get());
     DoubleStream.Builder seconds = DoubleStream.builder();
     double spent = 0;
     for (int pass = 0; pass < least || spent < enough; pass++) {
       long start = System.nanoTime();
       for (Batch batch : some) {
-        model.run(batch, Capture.LOGITS).close();
+        model.run(batch, captures).close();
       }
       double elapsed = (System.nanoTime() - start) * 1e-9;
       seconds.add(elapsed);

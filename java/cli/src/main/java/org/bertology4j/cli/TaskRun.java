@@ -8,7 +8,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
-import org.bertology4j.Batch;
 import org.bertology4j.Evaluation;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadMask;
@@ -36,7 +35,6 @@ final class TaskRun {
   TaskRun(
       Model model,
       Task task,
-      List<Batch> batches,
       RunCommand.ImportanceOptions options,
       int hfBatchSize,
       Results results,
@@ -47,7 +45,7 @@ final class TaskRun {
     this.hfBatchSize = hfBatchSize;
     this.results = results;
     this.out = out;
-    pass = new TaskPass(model, task.data(), batches);
+    pass = new TaskPass(model, task.batches(), task.predictions());
   }
 
   /**
@@ -78,7 +76,7 @@ final class TaskRun {
     double seconds = (System.nanoTime() - start) * 1e-9;
     HeadImportance importance = result.importance();
     Evaluation evaluation = evaluation(result);
-    Map<String, Double> measured = result.predictions().scores(task.metrics());
+    Map<String, Double> measured = result.scores();
     Npy.write(results.file(Results.ENTROPY), importance.entropy());
     Npy.write(results.file(Results.IMPORTANCE), evaluation.importance());
     results
@@ -116,8 +114,7 @@ final class TaskRun {
 
   private Evaluation evaluation(TaskPass.Result result) {
     return new Evaluation(
-        task.oriented(result.predictions().score(task.metric())),
-        options.scores(result.importance()));
+        task.oriented(result.scores().get(task.metricName())), options.scores(result.importance()));
   }
 
   private Evaluation evaluate(HeadMask mask) {
@@ -167,12 +164,12 @@ final class TaskRun {
     model.maskHeads(HeadMask.ones(model.config()));
     final double wholeSpeed = pass.examplesPerSecond();
     model.maskHeads(mask);
-    final double maskedScore = pass.predict("masked", mask).score(task.metric());
+    final double maskedScore = pass.scores("masked", mask).get(task.metricName());
     final double maskedSpeed = pass.examplesPerSecond();
     final long parametersBefore = model.parameterCount();
     final long bytesBefore = model.memoryBytes();
     model.pruneHeads(mask.masked());
-    final double prunedScore = pass.predict("pruned", model.headMask()).score(task.metric());
+    final double prunedScore = pass.scores("pruned", model.headMask()).get(task.metricName());
     final double prunedSpeed = pass.examplesPerSecond();
     final long parameters = model.parameterCount();
     final long bytes = model.memoryBytes();

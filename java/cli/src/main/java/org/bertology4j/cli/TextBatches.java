@@ -13,7 +13,7 @@ import org.bertology4j.text.TokenizerOptions;
 /** Data sets as batches of a model. */
 final class TextBatches {
   /** As many as run fastest: more does not help, and takes memory. */
-  private static final int TOKENS_PER_BATCH = 4096;
+  static final int TOKENS_PER_BATCH = 4096;
 
   private TextBatches() {}
 

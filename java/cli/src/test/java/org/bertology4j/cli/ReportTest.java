@@ -11,6 +11,7 @@ import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
@@ -52,7 +53,8 @@ class ReportTest {
         Tokenizer tokenizer = Tokenizer.load(folder)) {
       Dataset data = DatasetReader.builder().label("label").build().read(file);
       List<Batch> batches = Batches.ofTokens(tokenizer, data, 100);
-      TaskPass pass = new TaskPass(model, data, batches);
+      Map<String, Metric> metrics = Map.of("acc", Metric.ACC);
+      TaskPass pass = new TaskPass(model, batches, () -> new LabelPredictions(data, metrics));
       HeadImportance importance = HeadImportance.measure(model, batches);
       scores = importance.scores(HeadImportance.Kind.PAPER);
       curves.add("least <first>", List.of(follow(model, pass, scores.plan())));
@@ -68,7 +70,7 @@ class ReportTest {
     List<PruningSchedule.Step> steps =
         PruningSchedule.of(FRACTIONS)
             .inPlace()
-            .follow(model, plan, mask -> pass.predict("pruning", mask).score(Metric.ACC), s -> {});
+            .follow(model, plan, mask -> pass.scores("pruning", mask).get("acc"), s -> {});
     model.restoreHeads();
     return steps;
   }

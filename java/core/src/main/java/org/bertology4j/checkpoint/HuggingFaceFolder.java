@@ -48,11 +48,9 @@ final class HuggingFaceFolder {
           weights.endsWith(INDEX)
               ? readShards(files, folder, weights)
               : weights(SafetensorsFile.of(files.open(weights)), files.open(weights));
-      return new StoredCheckpoint(
-          source,
-          ModelConfig.fromJson(ConfigFile.read(config), config.toString()),
-          new WeightTable(weights.toString(), found),
-          files);
+      ModelConfig shape = ModelConfig.fromJson(ConfigFile.read(config), config.toString());
+      WeightTable table = new WeightTable(weights.toString(), found, shape.architecture());
+      return new StoredCheckpoint(source, shape, table, files);
     } catch (RuntimeException e) {
       files.close();
       throw e;

@@ -6,10 +6,11 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.regex.Pattern;
+import org.bertology4j.ModelConfig.Architecture;
 
 /**
- * The names of BERT's parameters: Hugging Face's, without the model's prefix. The rules of all
- * formats are here.
+ * The names of a model's parameters: Hugging Face's, without the model's prefix. The rules of all
+ * formats are here; those without an architecture are BERT's.
  */
 final class ParameterNames {
   static final String WORD_EMBEDDINGS = "embeddings.word_embeddings.weight";
@@ -32,6 +33,18 @@ final class ParameterNames {
           "intermediate.dense",
           "output.dense",
           "output.LayerNorm");
+
+  private static final Pattern KNOWN_OF_GPT =
+      Pattern.compile(
+          "(wte|wpe|tokens_embed|positions_embed)\\.weight"
+              + "|h\\.\\d{1,4}\\.(attn\\.c_(attn|proj)|mlp\\.c_(fc|proj)|ln_[12])\\.(weight|bias)"
+              + "|ln_f\\.(weight|bias)"
+              + "|lm_head\\.weight"
+              + "|score\\.(weight|bias)");
+
+  /** The causal mask, which old files have beside the weights. */
+  private static final Pattern BUFFER_OF_GPT =
+      Pattern.compile("h\\.\\d{1,4}\\.attn\\.(bias|masked_bias)");
 
   private static final Pattern KNOWN =
       Pattern.compile(
@@ -58,29 +71,48 @@ final class ParameterNames {
           "beta1_power",
           "beta2_power");
 
-  private static final String BERT = "bert.";
-
+  private final Architecture architecture;
   private final String prefix;
   private final String parentPrefix;
 
   /**
-   * Rules for a set of names: what stands before {@code embeddings.word_embeddings.weight} is the
-   * prefix of the encoder, and what stands before its last part that of the heads.
+   * Rules for a set of names of BERT: what stands before {@code embeddings.word_embeddings.weight}
+   * is the prefix of the encoder, and what stands before its last part that of the heads.
    */
   ParameterNames(Collection<String> names) {
+    this(Architecture.BERT, names);
+  }
+
+  /** The same rules for any architecture, by the name of its word embeddings. */
+  ParameterNames(Architecture architecture, Collection<String> names) {
+    this.architecture = architecture;
     prefix = findPrefix(names);
     int parent = prefix.lastIndexOf('.', prefix.length() - 2);
     parentPrefix = prefix.substring(0, parent + 1);
   }
 
-  private static String findPrefix(Collection<String> names) {
+  /** The name of an architecture's word embeddings. */
+  static String wordEmbeddings(Architecture architecture) {
+    return switch (architecture) {
+      case BERT -> WORD_EMBEDDINGS;
+      case GPT2 -> "wte.weight";
+      case OPENAI_GPT -> "tokens_embed.weight";
+    };
+  }
+
+  private String usualPrefix() {
+    return architecture == Architecture.BERT ? "bert." : "transformer.";
+  }
+
+  private String findPrefix(Collection<String> names) {
+    String words = wordEmbeddings(architecture);
     List<String> prefixes =
         names.stream()
-            .filter(name -> name.equals(WORD_EMBEDDINGS) || name.endsWith("." + WORD_EMBEDDINGS))
-            .map(name -> name.substring(0, name.length() - WORD_EMBEDDINGS.length()))
+            .filter(name -> name.equals(words) || name.endsWith("." + words))
+            .map(name -> name.substring(0, name.length() - words.length()))
             .distinct()
             .toList();
-    return prefixes.size() == 1 ? prefixes.get(0) : prefixes.contains("") ? "" : BERT;
+    return prefixes.size() == 1 ? prefixes.get(0) : prefixes.contains("") ? "" : usualPrefix();
   }
 
   /** Hugging Face's name, without the prefix, with today's names of the layer norm's vectors. */
@@ -90,8 +122,8 @@ final class ParameterNames {
       rest = rest.substring(prefix.length());
     } else if (!parentPrefix.isEmpty() && rest.startsWith(parentPrefix)) {
       rest = rest.substring(parentPrefix.length());
-    } else if (rest.startsWith(BERT)) {
-      rest = rest.substring(BERT.length());
+    } else if (rest.startsWith(usualPrefix())) {
+      rest = rest.substring(usualPrefix().length());
     }
     if (rest.endsWith(".gamma")) {
       return rest.substring(0, rest.length() - "gamma".length()) + "weight";
@@ -102,9 +134,21 @@ final class ParameterNames {
     return rest;
   }
 
-  /** Whether a canonical name is that of a parameter that models are made of. */
+  /** Whether a canonical name is that of a parameter that BERTs are made of. */
   static boolean isKnown(String canonical) {
     return KNOWN.matcher(canonical).matches();
+  }
+
+  /**
+   * Whether a canonical name is that of a parameter that models of the architecture are made of.
+   */
+  boolean isParameter(String canonical) {
+    return (architecture.isCausal() ? KNOWN_OF_GPT : KNOWN).matcher(canonical).matches();
+  }
+
+  /** Whether a canonical name is that of something that is no weight. */
+  boolean isBuffer(String canonical) {
+    return architecture.isCausal() && BUFFER_OF_GPT.matcher(canonical).matches();
   }
 
   /** Canonical names of the modules of a layer, each of which has a weight and a bias. */

@@ -10,8 +10,10 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SplittableRandom;
+import java.util.regex.Pattern;
 import org.bertology4j.BertologyException;
 import org.bertology4j.ModelConfig;
+import org.bertology4j.ModelConfig.Architecture;
 import org.bertology4j.internal.ParameterMap;
 
 /**
@@ -20,6 +22,7 @@ import org.bertology4j.internal.ParameterMap;
  */
 final class RandomCheckpoint implements Checkpoint {
   private static final double USUAL_DEVIATION = 0.02;
+  private static final Pattern NORM = Pattern.compile("LayerNorm|\\bln_[12f]\\b");
 
   private final ModelConfig config;
   private final long seed;
@@ -64,8 +67,13 @@ final class RandomCheckpoint implements Checkpoint {
         tensor.equals(tensors.get(tensor.name())), "%s has no tensor %s", source(), tensor);
     Segment.checkTarget(tensor.name(), tensor.bytes(), target);
     SplittableRandom random = new SplittableRandom(seed * 31 + tensor.name().hashCode());
-    boolean norm = tensor.name().contains("LayerNorm");
+    boolean norm = NORM.matcher(tensor.name()).find();
     boolean bias = tensor.name().endsWith("bias");
+    double deviation = this.deviation;
+    if (config.architecture() == Architecture.GPT2 && tensor.name().endsWith("c_proj.weight")) {
+      // What the residual stream adds up grows with the layers.
+      deviation /= Math.sqrt(2.0 * config.numHiddenLayers());
+    }
     ByteBuffer values = target.slice().order(ByteOrder.LITTLE_ENDIAN);
     while (values.hasRemaining()) {
       double value = norm ? 1 : random.nextGaussian() * deviation;

@@ -7,27 +7,34 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import org.bertology4j.BertologyException;
+import org.bertology4j.ModelConfig.Architecture;
 
 /** The weights of a checkpoint by their canonical names: what the name rules make of a file. */
 final class WeightTable {
   private final Map<String, Segment> segments = new LinkedHashMap<>();
   private final Map<String, StoredTensor> tensors = new LinkedHashMap<>();
 
+  /** Applies the name rules of BERT. */
+  WeightTable(String where, Collection<Weight> weights) {
+    this(where, weights, Architecture.BERT);
+  }
+
   /**
-   * Applies the name rules.
+   * Applies the name rules of an architecture.
    *
    * <p>Tensors that are not of a floating-point type, such as {@code position_ids}, are left out;
    * if one is a parameter of the model, that is an error.
    *
    * @param where the file or folder, for messages
    */
-  WeightTable(String where, Collection<Weight> weights) {
-    ParameterNames names = new ParameterNames(weights.stream().map(Weight::name).toList());
+  WeightTable(String where, Collection<Weight> weights, Architecture architecture) {
+    ParameterNames names =
+        new ParameterNames(architecture, weights.stream().map(Weight::name).toList());
     Map<String, Weight> byName = new LinkedHashMap<>();
     for (Weight weight : weights) {
       String name = names.canonical(weight.name());
       if (weight.type().isEmpty()) {
-        if (ParameterNames.isKnown(name)) {
+        if (names.isParameter(name)) {
           throw new BertologyException(
               BertologyException.Kind.UNSUPPORTED,
               String.format(
@@ -35,6 +42,9 @@ final class WeightTable {
                       + " supported",
                   where, Messages.quote(weight.storedAs()), weight.typeName()));
         }
+        continue;
+      }
+      if (names.isBuffer(name)) {
         continue;
       }
       Weight other = byName.put(name, weight);
@@ -49,11 +59,13 @@ final class WeightTable {
     // The two are one parameter, which files have once or twice.
     Optional.ofNullable(byName.remove(ParameterNames.DECODER_BIAS))
         .ifPresent(bias -> byName.putIfAbsent(ParameterNames.MASKED_LM_BIAS, bias));
+    String words = ParameterNames.wordEmbeddings(architecture);
     BertologyException.check(
-        byName.containsKey(ParameterNames.WORD_EMBEDDINGS),
-        "%s: no weights of BERT: expected %s among the tensors, found %s",
+        byName.containsKey(words),
+        "%s: no weights of %s: expected %s among the tensors, found %s",
         where,
-        ParameterNames.WORD_EMBEDDINGS,
+        architecture == Architecture.BERT ? "BERT" : architecture.modelType(),
+        words,
         Messages.few(weights.stream().map(Weight::storedAs).toList()));
     byName.forEach(this::add);
   }

@@ -21,26 +21,35 @@ import org.bytedeco.javacpp.Pointer;
  * the Java heap, and a process with a model in it is.
  */
 public final class TensorStaging {
+  private final int capacity;
   private final ByteBuffer descriptions;
   private final bertology_tensor tensors;
   private final List<ByteBuffer> data = new ArrayList<>();
   private ByteBuffer reused = ByteBuffer.allocateDirect(0);
+  private StoredTensor last;
+  private ByteBuffer lastBytes;
 
   /** Room for so many tensors. */
   public TensorStaging(int capacity) {
+    this.capacity = capacity;
     descriptions = direct((long) capacity * new bertology_tensor((Pointer) null).sizeof());
     tensors = new bertology_tensor(new BytePointer(descriptions));
   }
 
   /**
-   * Reads a tensor into place {@code index}. The memory of what was there before is used again if
-   * it is large enough.
+   * Reads a parameter into place {@code index} from the tensor that has it. The memory of what was
+   * there before is used again if it is large enough, and as it is if it is the same tensor.
    */
-  public void read(int index, Checkpoint checkpoint, StoredTensor tensor) {
+  public void read(
+      int index, Checkpoint checkpoint, StoredTensor tensor, ParameterMap.Entry parameter) {
     tensor.checkFitsBuffer();
-    ByteBuffer bytes = index == 0 ? reuse(tensor.bytes()) : direct(tensor.bytes());
-    checkpoint.read(tensor, bytes);
-    describe(index, tensor, bytes);
+    if (!tensor.equals(last)) {
+      last = null;
+      lastBytes = capacity == 1 ? reuse(tensor.bytes()) : direct(tensor.bytes());
+      checkpoint.read(tensor, lastBytes);
+      last = tensor;
+    }
+    describe(index, tensor, parameter, lastBytes.duplicate());
   }
 
   /** A tensor of float32 values at place {@code index}. */
@@ -76,7 +85,8 @@ public final class TensorStaging {
     }
   }
 
-  private void describe(int index, StoredTensor tensor, ByteBuffer bytes) {
+  private void describe(
+      int index, StoredTensor tensor, ParameterMap.Entry parameter, ByteBuffer bytes) {
     int dtype =
         switch (tensor.type()) {
           case FLOAT32 -> bertology.BERTOLOGY_FLOAT32;
@@ -88,7 +98,23 @@ public final class TensorStaging {
     if (tensor.transposed()) {
       strides = new long[] {1, shape[0]};
     }
-    describe(index, dtype, shape, strides, bytes);
+    bytes.clear();
+    if (parameter.isFused()) {
+      int divided = shape.length - 1;
+      BertologyException.check(
+          shape.length > 0 && shape[divided] % 3 == 0,
+          "shape %s, expected a multiple of three at its end, for queries, keys and values",
+          tensor.shape());
+      shape[divided] /= 3;
+      bytes.position(
+          Math.toIntExact(
+              parameter.fusedPart() * shape[divided] * strides[divided] * tensor.type().bytes()));
+    }
+    if (parameter.inputsFirst() && shape.length == 2) {
+      shape = new long[] {shape[1], shape[0]};
+      strides = new long[] {strides[1], strides[0]};
+    }
+    describe(index, dtype, shape, strides, bytes.slice());
   }
 
   private void describe(int index, int dtype, long[] shape, long[] strides, ByteBuffer bytes) {

@@ -103,6 +103,19 @@ final class NativeTokenizer implements AutoCloseable {
         });
   }
 
+  /** The ids of a text without special tokens. */
+  int[] ids(String text) {
+    return call(
+        handle -> {
+          long encoding = library.encode(handle, wellFormed(text), false);
+          try {
+            return new Tokens(library, encoding).ids();
+          } finally {
+            library.deleteEncoding(encoding);
+          }
+        });
+  }
+
   /** The text of ids. */
   String decode(int[] ids, boolean skipSpecialTokens) {
     long[] longs = Arrays.stream(ids).asLongStream().toArray();

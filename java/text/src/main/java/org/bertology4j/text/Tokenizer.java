@@ -1,9 +1,11 @@
 package org.bertology4j.text;
 
 import ai.djl.huggingface.tokenizers.jni.CharSpan;
+import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.EnumMap;
 import java.util.HashMap;
@@ -26,12 +28,16 @@ import org.bertology4j.BertologyException;
 public final class Tokenizer implements AutoCloseable {
   private static final int USUAL_POSITIONS = 512;
 
+  /** Characters that the native side takes at a time: it keeps much of each token. */
+  private static final int PART_LENGTH = 1 << 18;
+
   private final String where;
   private final String json;
   private final NativeTokenizer tokenizer;
   private final List<String> tokens;
   private final Map<String, Integer> ids = new HashMap<>();
   private final Map<SpecialToken, String> specialTokens = new EnumMap<>(SpecialToken.class);
+  private final boolean hasTypes;
   private final boolean cleanUpSpaces;
   private final int maxLength;
   private final int addedToText;
@@ -50,7 +56,9 @@ public final class Tokenizer implements AutoCloseable {
     for (SpecialToken token : SpecialToken.values()) {
       specialTokens.put(token, config.name(token));
     }
-    cleanUpSpaces = config.cleanUpSpaces();
+    hasTypes = !TokenizerJson.mergesPairs(json);
+    // GPT-2's text is what it is; BERT's and OpenAI GPT's decoders put spaces between all words.
+    cleanUpSpaces = config.cleanUpSpaces().orElse(hasTypes);
     maxLength = maxLength(config, options);
     JsonObject limited = TokenizerJson.withMaxLength(json, maxLength, config.truncateLeft());
     tokenizer = new NativeTokenizer(limited.toString(), where);
@@ -96,9 +104,11 @@ public final class Tokenizer implements AutoCloseable {
   }
 
   /**
-   * Loads a tokenizer from a file or from a folder that has it: a tokenizer.json, or a BERT
-   * vocabulary, {@code vocab.txt}, one token a line; a TensorFlow SavedModel has it as {@code
-   * assets/vocab.txt}.
+   * Loads a tokenizer from a file or from a folder that has it: a tokenizer.json; a BERT
+   * vocabulary, {@code vocab.txt}, one token a line, which a TensorFlow SavedModel has as {@code
+   * assets/vocab.txt}; or the {@code vocab.json} and {@code merges.txt} of GPT-2 or OpenAI GPT.
+   * Which of these two it is, tokenizer_config.json ({@code tokenizer_class}) or the model's
+   * config.json tell, else whether the vocabulary marks the ends of words.
    *
    * <p>A tokenizer_config.json beside it is heeded. A vocabulary is for lower-cased text if the
    * options say so, else tokenizer_config.json ({@code do_lower_case}), else the model's
@@ -109,10 +119,14 @@ public final class Tokenizer implements AutoCloseable {
     TokenizerFiles files = TokenizerFiles.find(folderOrFile);
     TokenizerConfig config = TokenizerConfig.read(files);
     String where = files.main().toString();
-    JsonObject json =
-        files.isJson()
-            ? Json.parse(Utf8Reader.readAll(files.main()), where)
-            : fromVocabulary(files.main(), config, options);
+    JsonObject json;
+    if (files.isJson()) {
+      json = Json.parse(Utf8Reader.readAll(files.main()), where);
+    } else if (files.isVocabularyOfPairs()) {
+      json = fromPairs(files, config);
+    } else {
+      json = fromVocabulary(files.main(), config, options);
+    }
     return of(json, config, options, where);
   }
 
@@ -144,6 +158,39 @@ public final class Tokenizer implements AutoCloseable {
     return TokenizerJson.fromVocabulary(tokens, config, lowercase, file.toString());
   }
 
+  private static JsonObject fromPairs(TokenizerFiles files, TokenizerConfig config) {
+    String where = files.main().toString();
+    JsonObject vocabulary = Json.parse(Utf8Reader.readAll(files.main()), where);
+    JsonArray merges = readMerges(files.merges());
+    return config.openAiGpt().orElseGet(() -> TokenizerJson.marksEndsOfWords(vocabulary))
+        ? TokenizerJson.fromLetterPairs(vocabulary, merges, config, where)
+        : TokenizerJson.fromBytePairs(vocabulary, merges, config, where);
+  }
+
+  /** Two tokens a line; the first line may tell a version. */
+  private static JsonArray readMerges(Path file) {
+    JsonArray merges = new JsonArray();
+    int number = 0;
+    for (String line : Utf8Reader.readAll(file).lines().toList()) {
+      number++;
+      if (line.isEmpty() || (number == 1 && line.startsWith("#version"))) {
+        continue;
+      }
+      String[] pair = line.split(" ", -1);
+      BertologyException.check(
+          pair.length == 2 && !pair[0].isEmpty() && !pair[1].isEmpty(),
+          "%s:%d: \"%s\", expected two tokens with a space between them",
+          file,
+          number,
+          line);
+      JsonArray merge = new JsonArray();
+      merge.add(pair[0]);
+      merge.add(pair[1]);
+      merges.add(merge);
+    }
+    return merges;
+  }
+
   /** The token ids of texts, as the model takes them. Fails if one has no tokens of its own. */
   public Batch encode(List<TextPair> texts) {
     Batch.Builder batch = Batch.builder();
@@ -163,9 +210,38 @@ public final class Tokenizer implements AutoCloseable {
    * @param what what to call the text in messages
    */
   Ids ids(TextPair text, String what) {
-    Ids found = tokenizer.encode(text, tokens -> new Ids(tokens.ids(), tokens.typeIds()));
+    Ids found = tokenizer.encode(text, tokens -> new Ids(tokens.ids(), typeIds(tokens)));
     checkNotEmpty(found.ids().length, text, what);
     return found;
+  }
+
+  /** All 0 for a model without segments, which the native side does not know. */
+  private int[] typeIds(NativeTokenizer.Tokens found) {
+    int[] types = found.typeIds();
+    return hasTypes ? types : new int[types.length];
+  }
+
+  /** The ids of a text of any length: nothing is cut, and no special tokens are added. */
+  public int[] wholeText(String text) {
+    List<int[]> parts = new ArrayList<>();
+    try (NativeTokenizer uncut = new NativeTokenizer(json, where)) {
+      int start = 0;
+      while (start < text.length()) {
+        int end = endOfPart(text, start);
+        parts.add(uncut.ids(text.substring(start, end)));
+        start = end;
+      }
+    }
+    return parts.stream().flatMapToInt(Arrays::stream).toArray();
+  }
+
+  /** Where a text of any length may be divided: between lines that do not begin with a space. */
+  private static int endOfPart(String text, int start) {
+    int end = text.indexOf('\n', Math.min(text.length(), start + PART_LENGTH)) + 1;
+    while (end > 0 && end < text.length() && Character.isWhitespace(text.charAt(end))) {
+      end = text.indexOf('\n', end) + 1;
+    }
+    return end == 0 ? text.length() : end;
   }
 
   /** A text as tokens, with what is known of each. Fails if it has no tokens of its own. */
@@ -179,7 +255,7 @@ public final class Tokenizer implements AutoCloseable {
           int[][] spans = spans(found.spans(), textIds, text);
           return new Encoding(
               tokenIds,
-              found.typeIds(),
+              typeIds(found),
               Arrays.stream(tokenIds).mapToObj(tokens::get).toList(),
               textIds,
               found.wordIds(),
@@ -297,6 +373,16 @@ public final class Tokenizer implements AutoCloseable {
   /** The id of the token that stands for one to be predicted, {@code [MASK]}. */
   public int maskTokenId() {
     return special(SpecialToken.MASK);
+  }
+
+  /** The id of the token that a text of GPT-2 starts with, {@code <|endoftext|>}. */
+  public int bosTokenId() {
+    return special(SpecialToken.BOS);
+  }
+
+  /** The id of the token that a text of GPT-2 ends with, {@code <|endoftext|>}. */
+  public int eosTokenId() {
+    return special(SpecialToken.EOS);
   }
 
   private int special(SpecialToken token) {

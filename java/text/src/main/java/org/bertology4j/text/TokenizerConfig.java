@@ -20,6 +20,11 @@ import org.bertology4j.BertologyException;
  */
 final class TokenizerConfig {
   private static final String TOKENIZER_CONFIG = "tokenizer_config.json";
+
+  /** What BERT's, a GPT's, and a GPT's old configuration call the most tokens of a text. */
+  private static final List<String> POSITIONS =
+      List.of("max_position_embeddings", "n_positions", "n_ctx");
+
   private static final List<String> MODEL_CONFIGS = List.of("config.json", "bert_config.json");
 
   private final Optional<Boolean> lowercase;
@@ -28,8 +33,11 @@ final class TokenizerConfig {
   private final Optional<Boolean> splitChinese;
   private final OptionalInt modelMaxLength;
   private final OptionalInt maxPositions;
+  private final Optional<String> modelType;
+  private final Optional<String> tokenizerClass;
+  private final boolean addPrefixSpace;
   private final boolean truncateLeft;
-  private final boolean cleanUpSpaces;
+  private final Optional<Boolean> cleanUpSpaces;
   private final Map<SpecialToken, String> names = new EnumMap<>(SpecialToken.class);
   private final Map<Integer, JsonObject> addedTokens = new TreeMap<>();
 
@@ -48,14 +56,17 @@ final class TokenizerConfig {
     modelMaxLength = length(own, "model_max_length");
     maxPositions =
         model.stream()
-            .map(json -> length(json, "max_position_embeddings"))
+            .flatMap(json -> POSITIONS.stream().map(name -> length(json, name)))
             .filter(OptionalInt::isPresent)
             .findFirst()
             .orElse(OptionalInt.empty());
+    modelType = model.stream().flatMap(json -> text(json.get("model_type")).stream()).findFirst();
+    tokenizerClass = text(own.get("tokenizer_class"));
+    addPrefixSpace = flag(own, "add_prefix_space", TOKENIZER_CONFIG).orElse(false);
     truncateLeft =
         own.get("truncation_side") instanceof JsonPrimitive side
             && side.getAsString().equals("left");
-    cleanUpSpaces = flag(own, "clean_up_tokenization_spaces", TOKENIZER_CONFIG).orElse(true);
+    cleanUpSpaces = flag(own, "clean_up_tokenization_spaces", TOKENIZER_CONFIG);
     readNames(own, files.beside("special_tokens_map.json").orElseGet(JsonObject::new));
     readAddedTokens(own, files);
   }
@@ -185,13 +196,30 @@ final class TokenizerConfig {
   }
 
   /** Whether decoded text loses the spaces before punctuation marks. */
-  boolean cleanUpSpaces() {
+  Optional<Boolean> cleanUpSpaces() {
     return cleanUpSpaces;
+  }
+
+  /** Whether a vocabulary of byte pairs is OpenAI GPT's, if a file tells. */
+  Optional<Boolean> openAiGpt() {
+    return tokenizerClass
+        .map(name -> name.startsWith("OpenAIGPT"))
+        .or(() -> modelType.map(type -> type.equals("openai-gpt")));
+  }
+
+  /** Whether GPT-2's tokenizer puts a space before a text. */
+  boolean addPrefixSpace() {
+    return addPrefixSpace;
   }
 
   /** How a special token is written. */
   String name(SpecialToken token) {
-    return names.getOrDefault(token, token.usual());
+    return ownName(token).orElse(token.usual());
+  }
+
+  /** How a special token is written, if a file tells. */
+  Optional<String> ownName(SpecialToken token) {
+    return Optional.ofNullable(names.get(token));
   }
 
   /** Tokens besides the vocabulary by id, with how they are matched. */

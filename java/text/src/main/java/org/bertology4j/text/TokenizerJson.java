@@ -16,6 +16,8 @@ import org.bertology4j.BertologyException;
 /** Makes, and changes, what a tokenizer.json says. */
 final class TokenizerJson {
   private static final String BERT_NORMALIZER = "BertNormalizer";
+  private static final String END_OF_WORD = "</w>";
+  private static final String OPENAI_UNKNOWN = "<unk>";
 
   private TokenizerJson() {}
 
@@ -70,6 +72,120 @@ final class TokenizerJson {
     root.add("decoder", decoder);
     root.add("model", model);
     return root;
+  }
+
+  /**
+   * The tokenizer.json that Hugging Face makes of GPT-2's vocab.json and merges.txt: pairs of bytes
+   * are merged.
+   *
+   * @param where what to call the vocabulary in messages
+   */
+  static JsonObject fromBytePairs(
+      JsonObject vocabulary, JsonArray merges, TokenizerConfig config, String where) {
+    JsonObject preTokenizer = byteLevel(true);
+    preTokenizer.addProperty("add_prefix_space", config.addPrefixSpace());
+    JsonObject root = ofPairs(vocabulary, merges, config, Optional.empty(), where);
+    for (JsonElement token : root.getAsJsonArray("added_tokens")) {
+      token.getAsJsonObject().addProperty("normalized", true); // by nothing
+    }
+    root.add("normalizer", JsonNull.INSTANCE);
+    root.add("pre_tokenizer", preTokenizer);
+    root.add("post_processor", byteLevel(false));
+    root.add("decoder", byteLevel(true));
+    return root;
+  }
+
+  private static JsonObject byteLevel(boolean trimOffsets) {
+    JsonObject byteLevel = object("type", "ByteLevel");
+    byteLevel.addProperty("add_prefix_space", true);
+    byteLevel.addProperty("trim_offsets", trimOffsets);
+    byteLevel.addProperty("use_regex", true);
+    return byteLevel;
+  }
+
+  /**
+   * The tokenizer.json that Hugging Face makes of OpenAI GPT's vocab.json and merges.txt:
+   * lower-cased words, pairs of whose letters are merged, and whose ends are marked.
+   *
+   * @param where what to call the vocabulary in messages
+   */
+  static JsonObject fromLetterPairs(
+      JsonObject vocabulary, JsonArray merges, TokenizerConfig config, String where) {
+    String unknown = config.ownName(SpecialToken.UNK).orElse(OPENAI_UNKNOWN);
+    BertologyException.check(
+        vocabulary.has(unknown), "%s: no token \"%s\", expected OpenAI GPT's", where, unknown);
+    JsonObject normalizer = object("type", BERT_NORMALIZER);
+    normalizer.addProperty("clean_text", true);
+    normalizer.addProperty("handle_chinese_chars", true);
+    normalizer.add("strip_accents", JsonNull.INSTANCE);
+    normalizer.addProperty("lowercase", true);
+    JsonObject decoder = object("type", "BPEDecoder");
+    decoder.addProperty("suffix", END_OF_WORD);
+    JsonObject root = ofPairs(vocabulary, merges, config, Optional.of(unknown), where);
+    JsonObject model = root.getAsJsonObject("model");
+    model.addProperty("unk_token", unknown);
+    model.add("continuing_subword_prefix", JsonNull.INSTANCE);
+    model.addProperty("end_of_word_suffix", END_OF_WORD);
+    root.add("normalizer", normalizer);
+    root.add("pre_tokenizer", object("type", "BertPreTokenizer"));
+    root.add("post_processor", JsonNull.INSTANCE);
+    root.add("decoder", decoder);
+    return root;
+  }
+
+  private static JsonObject ofPairs(
+      JsonObject vocabulary,
+      JsonArray merges,
+      TokenizerConfig config,
+      Optional<String> special,
+      String where) {
+    Map<String, Integer> ids = new HashMap<>();
+    List<String> tokens = new ArrayList<>();
+    vocabulary
+        .asMap()
+        .forEach(
+            (token, id) -> {
+              put(tokens, token, id, where);
+              ids.put(token, id.getAsInt());
+            });
+    JsonObject model = object("type", "BPE");
+    model.add("dropout", JsonNull.INSTANCE);
+    model.add("unk_token", JsonNull.INSTANCE);
+    model.addProperty("continuing_subword_prefix", "");
+    model.addProperty("end_of_word_suffix", "");
+    model.addProperty("fuse_unk", false);
+    model.addProperty("byte_fallback", false);
+    model.addProperty("ignore_merges", false);
+    model.add("vocab", vocabulary);
+    model.add("merges", merges);
+    JsonObject root = object("version", "1.0");
+    root.add("truncation", JsonNull.INSTANCE);
+    root.add("padding", JsonNull.INSTANCE);
+    JsonArray added = addedTokens(config, ids, tokens.size(), where);
+    special.ifPresent(
+        token -> {
+          JsonObject entry = new JsonObject();
+          entry.add("id", vocabulary.get(token));
+          addedToken(token, true).asMap().forEach(entry::add);
+          if (!added.contains(entry)) {
+            added.add(entry);
+          }
+        });
+    root.add("added_tokens", added);
+    root.add("model", model);
+    return root;
+  }
+
+  /** Whether a vocabulary marks the ends of words, as OpenAI GPT's does. */
+  static boolean marksEndsOfWords(JsonObject vocabulary) {
+    return vocabulary.keySet().stream().anyMatch(token -> token.endsWith(END_OF_WORD));
+  }
+
+  /** Whether the tokenizer merges pairs, as those of models without segments do. */
+  static boolean mergesPairs(JsonObject root) {
+    return root.get("model") instanceof JsonObject model
+        && model.get("type") instanceof JsonPrimitive type
+        && type.getAsString().equals("BPE");
   }
 
   private static JsonArray addedTokens(

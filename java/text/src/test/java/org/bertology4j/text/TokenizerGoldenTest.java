@@ -25,7 +25,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * The same tokens as transformers' BertTokenizerFast; tokenizer_golden.py made what is expected.
+ * The same tokens as transformers' BertTokenizerFast, GPT2TokenizerFast and OpenAIGPTTokenizerFast;
+ * tokenizer_golden.py and bpe_golden.py made what is expected.
  */
 class TokenizerGoldenTest {
   /** An encoding by transformers. */
@@ -56,10 +57,14 @@ class TokenizerGoldenTest {
 
   @BeforeAll
   static void read() throws IOException {
-    try (Reader reader = Expect.reader("tokenizer/golden.json")) {
-      golden = new Gson().fromJson(reader, new TypeToken<Map<String, Variant>>() {}.getType());
+    golden = new HashMap<>();
+    for (String file : List.of("golden.json", "bpe_golden.json")) {
+      try (Reader reader = Expect.reader("tokenizer/" + file)) {
+        golden.putAll(
+            new Gson().fromJson(reader, new TypeToken<Map<String, Variant>>() {}.getType()));
+      }
     }
-    assertEquals(5, golden.size());
+    assertEquals(8, golden.size());
   }
 
   private void copy(String vocabulary, String file) {
@@ -124,6 +129,73 @@ class TokenizerGoldenTest {
     check(golden.get(variant).cases(), folder.resolve("tokenizer.json"));
   }
 
+  /** Which model a vocabulary of pairs is for can be seen by its ends of words. */
+  @ParameterizedTest
+  @ValueSource(strings = {"gpt2", "gpt2-prefix", "openai-gpt"})
+  void pairsWithTokenizerConfig(String variant) {
+    Variant expected = golden.get(variant);
+    copy(expected.vocabulary(), "vocab.json");
+    copy(expected.vocabulary(), "merges.txt");
+    check(expected.config(), expected.cases());
+  }
+
+  private void check(JsonObject config, List<Case> cases) {
+    Expect.write(folder, "tokenizer_config.json", config.toString());
+    check(cases, folder);
+  }
+
+  /** Or by what the configurations say, whatever the vocabulary is like. */
+  @Test
+  void configurationsTellWhosePairsTheyAre() {
+    copy("openai-gpt", "vocab.json");
+    copy("openai-gpt", "merges.txt");
+    Expect.write(folder, "config.json", "{\"model_type\": \"openai-gpt\", \"n_positions\": 17}");
+    try (Tokenizer tokenizer = Tokenizer.load(folder)) {
+      assertTrue(tokenizer.toJson().contains("BPEDecoder"));
+      assertEquals(17, tokenizer.maxLength());
+    }
+    Expect.write(folder, "tokenizer_config.json", "{\"tokenizer_class\": \"GPT2Tokenizer\"}");
+    try (Tokenizer tokenizer = Tokenizer.load(folder.resolve("vocab.json"))) {
+      assertTrue(tokenizer.toJson().contains("ByteLevel"));
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"gpt2", "openai-gpt"})
+  void tokenizerJsonOfPairs(String variant) {
+    copy(variant, "tokenizer.json");
+    check(golden.get(variant).cases(), folder);
+  }
+
+  @Test
+  void textsOfGpt2EndWithOneToken() {
+    copy("gpt2", "vocab.json");
+    copy("gpt2", "merges.txt");
+    try (Tokenizer tokenizer = Tokenizer.load(folder)) {
+      assertEquals(420, tokenizer.bosTokenId());
+      assertEquals(420, tokenizer.eosTokenId());
+    }
+  }
+
+  @Test
+  void pairsThatAreWrong() {
+    copy("gpt2", "vocab.json");
+    Expect.invalid(() -> Tokenizer.load(folder), "vocab.json needs a merges.txt", "missing");
+    Expect.write(folder, "merges.txt", "#version: 0.2\na b\na b c\n");
+    Expect.invalid(() -> Tokenizer.load(folder), "merges.txt:3: \"a b c\"", "two tokens");
+    Expect.write(folder, "merges.txt", "a \n");
+    Expect.invalid(() -> Tokenizer.load(folder), "merges.txt:1", "two tokens");
+    Expect.write(folder, "merges.txt", "qqqqqqq zzzzzz\n");
+    Expect.invalid(() -> Tokenizer.load(folder), "vocab.json is not a tokenizer");
+    Expect.write(folder, "vocab.json", "{\"a\": 0, \"b</w>\": 1}");
+    Expect.write(folder, "merges.txt", "");
+    Expect.invalid(() -> Tokenizer.load(folder), "no token \"<unk>\", expected OpenAI GPT's");
+    Expect.write(folder, "vocab.json", "{\"a\": \"zero\"}");
+    Expect.invalid(() -> Tokenizer.load(folder), "the id of the token \"a\" is \"zero\"");
+    Expect.write(folder, "vocab.json", "[1]");
+    Expect.invalid(() -> Tokenizer.load(folder), "vocab.json");
+  }
+
   /** Whether a vocabulary is for lower-cased text can be seen by its letters. */
   @ParameterizedTest
   @ValueSource(strings = {"uncased", "cased"})
@@ -158,6 +230,20 @@ class TokenizerGoldenTest {
       assertEquals(expected, JsonParser.parseString(tokenizer.toJson()));
     }
     assertEquals(lowercase, expected.getAsJsonObject("normalizer").get("lowercase").getAsBoolean());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"gpt2", "openai-gpt"})
+  void sameTokenizerJsonOfPairs(String variant) {
+    copy(variant, "vocab.json");
+    copy(variant, "merges.txt");
+    JsonObject expected =
+        JsonParser.parseReader(Expect.reader("tokenizer/" + variant + "/tokenizer.json"))
+            .getAsJsonObject();
+    expected.add("truncation", JsonNull.INSTANCE);
+    try (Tokenizer tokenizer = Tokenizer.load(folder)) {
+      assertEquals(expected, JsonParser.parseString(tokenizer.toJson()));
+    }
   }
 
   @Test

@@ -1,0 +1,143 @@
+package org.bertology4j.cli;
+
+import java.io.PrintWriter;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import org.bertology4j.Batch;
+import org.bertology4j.HeadImportance;
+import org.bertology4j.HeadScores;
+import org.bertology4j.Model;
+import org.bertology4j.PruningPlan;
+import org.bertology4j.PruningSchedule;
+import org.bertology4j.text.Documents;
+import org.bertology4j.text.Tokenizer;
+
+/**
+ * {@code bertology run --task_name lm} without a model: the same on a small GPT-2 that comes along
+ * with two texts that it was not trained on. The importance of its heads is measured on one, and
+ * its perplexity on the other while heads are pruned in three orders.
+ */
+final class EmbeddedLanguageRun {
+  private static final String MODEL = "kjv-gpt2";
+  private static final double[] FRACTIONS = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8};
+  private static final int RANDOM_ORDERS = 5;
+
+  private final ModelArguments arguments;
+  private final RunCommand.ImportanceOptions options;
+  private final Results results;
+  private final long seed;
+  private final PrintWriter out;
+
+  EmbeddedLanguageRun(
+      ModelArguments arguments,
+      RunCommand.ImportanceOptions options,
+      Results results,
+      long seed,
+      PrintWriter out) {
+    this.arguments = arguments;
+    this.options = options;
+    this.results = results;
+    this.seed = seed;
+    this.out = out;
+  }
+
+  void run() {
+    Path folder = ModelArguments.folderOf(MODEL);
+    try (Model model = Model.load(folder, arguments.options());
+        Tokenizer tokenizer = Tokenizer.load(folder)) {
+      int length = model.config().maxPositionEmbeddings();
+      Path file = folder.resolve("importance.txt");
+      Documents measured = Documents.ofBlocks(file, tokenizer, length, length).predicted();
+      Path testFile = folder.resolve("test.txt");
+      Documents test = Documents.ofBlocks(testFile, tokenizer, length, length).predicted();
+      out.println(model.device().description());
+      out.println("dtype: " + model.dtype());
+      out.println("model: " + MODEL + " (" + model.config() + ")");
+      out.println("data: " + measured + "; " + test);
+      out.println();
+      results
+          .put("model", MODEL)
+          .put("task", Task.LANGUAGE_MODEL)
+          .put("data", "King James Bible, chapters that the model was not trained on")
+          .put("device", model.device().description().lines().toList())
+          .put("dtype", model.dtype().toString());
+      HeadScores scores = measure(model, pass(model, measured));
+      prune(model, pass(model, test), scores);
+    }
+    out.println("results and the chart (report.html) are in " + results.folder());
+  }
+
+  private static TaskPass pass(Model model, Documents documents) {
+    List<Batch> batches = documents.labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH);
+    return new TaskPass(model, batches, TokenPredictions::new);
+  }
+
+  private HeadScores measure(Model model, TaskPass pass) {
+    HeadImportance.Accumulator accumulator = new HeadImportance.Accumulator(model);
+    if (options.kind() == HeadImportance.Kind.HF) {
+      accumulator.withHf(1);
+    }
+    long start = System.nanoTime();
+    HeadImportance importance =
+        pass.measure("importance", accumulator.withEntropies()).importance();
+    double seconds = (System.nanoTime() - start) * 1e-9;
+    HeadScores scores = options.scores(importance);
+    Tables.print(out, "Attention entropies, of the largest possible", importance.relativeEntropy());
+    Tables.print(out, "Head importance scores", scores);
+    Tables.printRanks(out, "Head ranks, 0 for the most important", scores);
+    out.printf(
+        Locale.ROOT,
+        "importance of %d heads from %d tokens in %.1f s%n%n",
+        scores.ascending().size(),
+        importance.tokens(),
+        seconds);
+    Npy.write(results.file(Results.IMPORTANCE), scores);
+    Npy.write(results.file(Results.ENTROPY), importance.entropy());
+    results
+        .put("importance", options.kind().name().toLowerCase(Locale.ROOT))
+        .put("importance_seconds", seconds)
+        .write();
+    return scores;
+  }
+
+  private void prune(Model model, TaskPass onTest, HeadScores scores) {
+    PruningCurves curves = new PruningCurves(FRACTIONS);
+    curves.add("least important first", List.of(follow(model, onTest, scores.plan())));
+    List<List<PruningSchedule.Step>> random = new ArrayList<>();
+    for (int i = 0; i < RANDOM_ORDERS; i++) {
+      random.add(follow(model, onTest, PruningPlan.random(model, seed + i)));
+    }
+    curves.add("random, seed " + seed, List.of(random.get(0)));
+    curves.add("random, mean of " + RANDOM_ORDERS + " seeds", random);
+    curves.add("most important first", List.of(follow(model, onTest, scores.plan().reversed())));
+    curves.print(out, "Perplexity of the test text's bytes without a part of the heads");
+    Map<String, Object> byOrder = new LinkedHashMap<>();
+    curves.curves().forEach(curve -> byOrder.put(curve.name(), curve.means()));
+    results.put("fractions", curves.fractions()).put(TokenPredictions.PERPLEXITY, byOrder).write();
+    CurveReport.write(
+        results.file(Results.REPORT),
+        "Pruning the attention heads of a small GPT-2",
+        "A byte-level model of 0.86 million parameters; perplexity of a byte of text from the King"
+            + " James Bible that it was not trained on; not retrained after pruning",
+        "perplexity",
+        curves,
+        scores);
+  }
+
+  private static List<PruningSchedule.Step> follow(Model model, TaskPass onTest, PruningPlan plan) {
+    List<PruningSchedule.Step> steps =
+        PruningSchedule.of(FRACTIONS)
+            .inPlace()
+            .follow(
+                model,
+                plan,
+                mask -> onTest.scores("pruning", mask).get(TokenPredictions.PERPLEXITY),
+                step -> {});
+    model.restoreHeads();
+    return steps;
+  }
+}
