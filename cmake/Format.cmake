@@ -12,7 +12,8 @@ endif()
 
 if(_usable)
   file(GLOB_RECURSE _sources CONFIGURE_DEPENDS
-    ${PROJECT_SOURCE_DIR}/native/*.h ${PROJECT_SOURCE_DIR}/native/*.c ${PROJECT_SOURCE_DIR}/native/*.cpp)
+    ${PROJECT_SOURCE_DIR}/native/*.h ${PROJECT_SOURCE_DIR}/native/*.c ${PROJECT_SOURCE_DIR}/native/*.cpp
+    ${PROJECT_SOURCE_DIR}/native/*.cu ${PROJECT_SOURCE_DIR}/native/*.cuh)
   add_custom_target(format COMMAND ${BERTOLOGY_CLANG_FORMAT} -i ${_sources})
   add_custom_target(format_check COMMAND ${BERTOLOGY_CLANG_FORMAT} --dry-run -Werror ${_sources})
 else()

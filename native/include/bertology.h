@@ -61,11 +61,24 @@ enum bertology_dtype { BERTOLOGY_FLOAT32 = 0, BERTOLOGY_FLOAT16 = 1, BERTOLOGY_B
 typedef struct bertology_device bertology_device;
 
 /**
- * Opens a device by name: "cpu". `threads` is the size of its thread pool, which all runs share; 0
- * takes the number of processors this process may use (affinity and cgroup quota).
+ * Opens a device by name: "cpu", "cuda:0", "cuda:1" and so on; "cuda" is the first of these.
+ * `threads` is the size of the CPU's thread pool, which all runs share; 0 takes the number of
+ * processors this process may use (affinity and cgroup quota).
  */
 BERTOLOGY_API int bertology_device_open(const char* name, int32_t threads,
                                         bertology_device** device);
+
+/**
+ * Where libbertology_cuda.so is, the CUDA devices' part of this library, which is loaded when one
+ * of them is first asked for; by default the system's loader finds it by its name.
+ */
+BERTOLOGY_API int bertology_set_cuda_library(const char* path);
+
+/**
+ * How many CUDA devices can be opened. If none, bertology_last_error() says why: no library, no
+ * driver, one that is too old, no device.
+ */
+BERTOLOGY_API int bertology_cuda_device_count(int32_t* count);
 
 /** Gives the caller's share of the device back. */
 BERTOLOGY_API void bertology_device_close(bertology_device* device);

@@ -23,8 +23,10 @@ void expect_error(int status, const std::string& text, const std::function<int()
 
 TEST(ApiTest, DevicesThatAreNotThere) {
   bertology_device* opened = nullptr;
-  expect_error(BERTOLOGY_DEVICE_ERROR, "cuda:0",
-               [&] { return bertology_device_open("cuda:0", 0, &opened); });
+  expect_error(BERTOLOGY_DEVICE_ERROR, "cuda",
+               [&] { return bertology_device_open("cuda:99", 0, &opened); });
+  expect_error(BERTOLOGY_INVALID_ARGUMENT, "\"cuda:x\", expected",
+               [&] { return bertology_device_open("cuda:x", 0, &opened); });
   expect_error(BERTOLOGY_INVALID_ARGUMENT, "\"tpu\", expected",
                [&] { return bertology_device_open("tpu", 0, &opened); });
   expect_error(BERTOLOGY_INVALID_ARGUMENT, "threads: -1",

@@ -6,41 +6,103 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "api/devices.h"
 #include "base/dtype.h"
-#include "cpu/backend.h"
 #include "ops/backend.h"
 
 namespace bertology::testing {
 
-/// The device under test, and how exact its products are.
+/// The device that the whole suite runs on: "cpu", or what BERTOLOGY_TEST_DEVICE names.
+inline std::string device_name() {
+  const char* named = std::getenv("BERTOLOGY_TEST_DEVICE");
+  return named != nullptr ? named : "cpu";
+}
+
+inline bool on_cpu() { return device_name() == "cpu"; }
+
+inline Backend& backend() {
+  // On the CPU more threads than tasks in some tests, fewer in others.
+  static const std::shared_ptr<Backend> opened = open_device(device_name(), 3);
+  return *opened;
+}
+
+/// A type that matrix products take their inputs in, and how exact they are then.
 struct DeviceCase {
   std::string name;
   DType dtype;
   /// Relative error of a sum of products against the largest term of the result: float32 sums round
   /// to 2^-24 each time and errors of random sign grow as the root of their number; bfloat16 inputs
-  /// round to 2^-9.
+  /// round to 2^-9, float16 inputs to 2^-12.
   double product_error;
 };
 
 inline std::vector<DeviceCase> device_cases() {
-  return {{"cpu_float32", BERTOLOGY_FLOAT32, 2e-6}, {"cpu_bfloat16", BERTOLOGY_BFLOAT16, 1.2e-2}};
+  return {{"float32", BERTOLOGY_FLOAT32, 2e-6},
+          {"bfloat16", BERTOLOGY_BFLOAT16, 1.2e-2},
+          {"float16", BERTOLOGY_FLOAT16, 1.5e-3}};
 }
 
 inline std::string case_name(const ::testing::TestParamInfo<DeviceCase>& info) {
   return info.param.name;
 }
 
-inline Backend& backend() {
-  static cpu::CpuBackend backend(3);  // more threads than tasks in some tests, fewer in others
-  return backend;
-}
+/// Vectors of the host where the operations of the device under test read and write them. A vector
+/// must neither move nor change its size until the next sync().
+class OnDevice {
+ public:
+  explicit OnDevice(Stream& stream) : stream_(stream) {}
 
-/// A test for every device and product type.
+  /// To be read only.
+  template <class T>
+  const T* operator()(const std::vector<T>& values) {
+    return static_cast<const T*>(place(const_cast<T*>(values.data()),
+                                       static_cast<int64_t>(values.size() * sizeof(T)), false));
+  }
+  /// To be written too: sync() brings it back.
+  template <class T>
+  T* operator()(std::vector<T>& values) {
+    return static_cast<T*>(
+        place(values.data(), static_cast<int64_t>(values.size() * sizeof(T)), true));
+  }
+
+  /// Waits for the operations and brings back what may have been written.
+  void sync() {
+    stream_.synchronize();
+    for (auto& [host, copy] : copies_) {
+      if (copy.written) backend().download(host, copy.memory->data(), copy.memory->bytes());
+    }
+    copies_.clear();
+  }
+
+ private:
+  struct Copy {
+    std::unique_ptr<DeviceMemory> memory;
+    bool written;
+  };
+
+  void* place(void* host, int64_t bytes, bool written) {
+    if (stream_.shares_host_memory() || bytes == 0) return host;
+    Copy& copy = copies_[host];
+    if (copy.memory == nullptr) {
+      copy = {backend().allocate(bytes, "a test"), false};
+      backend().upload(copy.memory->data(), host, bytes);
+    }
+    copy.written |= written;
+    return copy.memory->data();
+  }
+
+  Stream& stream_;
+  std::map<void*, Copy> copies_;
+};
+
+/// A test for every product type.
 class DeviceTest : public ::testing::TestWithParam<DeviceCase> {
  protected:
   void SetUp() override {
@@ -49,6 +111,7 @@ class DeviceTest : public ::testing::TestWithParam<DeviceCase> {
     }
   }
   std::shared_ptr<Stream> stream = backend().stream();
+  OnDevice device{*stream};
 };
 
 class Random {
@@ -70,6 +133,19 @@ class Random {
  private:
   std::mt19937 engine_;
 };
+
+/// The nearest value of a type, of two equally near the even one. Written without the kernels that
+/// are held against it; values far from overflow and from 0 only.
+inline double rounded(float value, DType dtype) {
+  if (dtype == BERTOLOGY_FLOAT32 || value == 0) return value;
+  int exponent;
+  std::frexp(value, &exponent);
+  const int digits = dtype == BERTOLOGY_BFLOAT16 ? 8 : 11;
+  // float16 has no digits below 2^-24.
+  const int last =
+      dtype == BERTOLOGY_FLOAT16 ? std::max(exponent - digits, -24) : exponent - digits;
+  return std::ldexp(std::nearbyint(std::ldexp(static_cast<double>(value), -last)), last);
+}
 
 inline std::vector<double> widen(const std::vector<float>& values) {
   return {values.begin(), values.end()};

@@ -38,7 +38,7 @@ inline bertology_tensor tensor_of(const std::vector<float>& values,
 inline bertology_device* device() {
   static bertology_device* const device = [] {
     bertology_device* opened = nullptr;
-    check(bertology_device_open("cpu", 3, &opened));
+    check(bertology_device_open(device_name().c_str(), 3, &opened));
     return opened;
   }();
   return device;

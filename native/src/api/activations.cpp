@@ -7,9 +7,9 @@ extern "C" {
 
 int bertology_activations_create(bertology_device* device, bertology_activations** activations) {
   return guarded([&] {
-    checked(device, "device");
+    const bertology_device& opened = checked(device, "device");
     check_argument(activations != nullptr, "activations is null");
-    *activations = new bertology_activations();
+    *activations = new bertology_activations{bertology::Activations(opened.backend)};
   });
 }
 

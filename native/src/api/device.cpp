@@ -1,11 +1,9 @@
-#include <map>
-#include <mutex>
 #include <string>
 #include <utility>
 
+#include "api/devices.h"
 #include "api/guard.h"
 #include "api/handles.h"
-#include "cpu/backend.h"
 
 #ifndef BERTOLOGY_VERSION
 #error "the build defines BERTOLOGY_VERSION"
@@ -17,26 +15,6 @@ namespace {
 std::string& last_error() {
   static thread_local std::string text;
   return text;
-}
-
-/// Devices that are open, shared by all who ask for the same.
-std::shared_ptr<Backend> open_device(const std::string& name, int32_t threads) {
-  if (name.rfind("cuda", 0) == 0) {
-    fail(BERTOLOGY_DEVICE_ERROR, "device ", name,
-         ": this build of the library has no CUDA backend");
-  }
-  check_argument(name == "cpu", "device: \"", name, "\", expected \"cpu\"");
-  static std::mutex mutex;
-  static auto& open = *new std::map<std::pair<std::string, int32_t>,
-                                    std::weak_ptr<Backend>>();  // outlives all threads
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::weak_ptr<Backend>& known = open[{name, threads}];
-  std::shared_ptr<Backend> backend = known.lock();
-  if (backend == nullptr) {
-    backend = std::make_shared<cpu::CpuBackend>(threads);
-    known = backend;
-  }
-  return backend;
 }
 
 }  // namespace
@@ -65,6 +43,22 @@ int bertology_device_open(const char* name, int32_t threads, bertology_device** 
     check_argument(name != nullptr && device != nullptr,
                    "device_open: name and device must be given");
     *device = new bertology_device{open_device(name, threads)};
+  });
+}
+
+int bertology_set_cuda_library(const char* path) {
+  return guarded([&] {
+    check_argument(path != nullptr, "path is null");
+    set_cuda_library(path);
+  });
+}
+
+int bertology_cuda_device_count(int32_t* count) {
+  return guarded([&] {
+    check_argument(count != nullptr, "count is null");
+    std::string why;
+    *count = cuda_device_count(&why);
+    if (*count == 0) set_last_error(BERTOLOGY_OK, why.c_str());
   });
 }
 

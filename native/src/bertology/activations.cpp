@@ -62,14 +62,18 @@ void Activations::prepare(const Config& config, const std::vector<int64_t>& head
   const size_t bytes = static_cast<size_t>(layout.used()) * sizeof(float);
   if (bytes > memory_.bytes()) {
     Mapping grown(bytes + bytes / 4, "the captured activations");
+    pinned_.reset();
     memory_.discard();
     if (memory_.bytes() > 0) retired_.push_back(std::move(memory_));
     memory_ = std::move(grown);
   }
+  if (pinned_ == nullptr && bytes > 0)
+    pinned_ = backend_->pin(memory_.data(), static_cast<int64_t>(memory_.bytes()));
 }
 
 void Activations::discard() {
   clear();
+  pinned_.reset();
   memory_.discard();
 }
 

@@ -4,17 +4,25 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/memory.h"
 #include "bertology/request.h"
 #include "model/config.h"
+#include "ops/backend.h"
 
 namespace bertology {
 
 class Activations {
  public:
+  /// For runs on models of this device.
+  explicit Activations(std::shared_ptr<Backend> backend) : backend_(std::move(backend)) {}
+
   Request request;
+
+  const Backend& backend() const { return *backend_; }
 
   /// Lays out the results of `request` and takes memory for them. head_counts: heads that each
   /// layer has.
@@ -49,10 +57,12 @@ class Activations {
   const Placed& placed(int32_t capture, int32_t layer) const;
   int64_t start(const CaptureKind& kind, const Placed& at, int64_t example) const;
 
+  std::shared_ptr<Backend> backend_;
   bool complete_ = false;
   std::vector<int64_t> pair_offsets_;
   std::array<std::vector<Placed>, BERTOLOGY_CAPTURE_COUNT> places_;
   Mapping memory_;
+  std::unique_ptr<PinnedMemory> pinned_;  // goes before the memory that it pins
   std::vector<Mapping>
       retired_;  // outgrown: no pages, but the addresses stay taken while views may exist
 };

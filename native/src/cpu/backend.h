@@ -29,6 +29,7 @@ class CpuBackend final : public Backend {
   std::unique_ptr<DeviceMemory> allocate(int64_t bytes, const char* what) override;
   void upload(void* device, const void* host, int64_t bytes) override;
   void download(void* host, const void* device, int64_t bytes) override;
+  std::unique_ptr<PinnedMemory> pin(void*, int64_t) override { return nullptr; }
 
   std::unique_ptr<PackedMatrix> pack(const float* rows, int64_t outputs, int64_t inputs, int parts,
                                      DType dtype) override;

@@ -65,13 +65,15 @@ void Model::run(Activations& activations) const {
   const std::shared_lock<FairSharedMutex> lock(mutex_);
   const Request& request = activations.request;
   activations.clear();
+  check_argument(&activations.backend() == &weights_.backend(),
+                 "the activations were made for another device than the model's");
   check_runnable(request);
   const Plan plan(config_, request);
   std::vector<int64_t> head_counts;
   for (const Layer& layer : weights_.layers) head_counts.push_back(layer.head_count());
+  Backend& backend = weights_.backend();
   activations.prepare(config_, head_counts);
 
-  Backend& backend = weights_.backend();
   const std::shared_ptr<Stream> stream = backend.stream();
   const auto ranges = slice_ranges(request, backend.tokens_per_pass());
 

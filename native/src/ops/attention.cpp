@@ -40,6 +40,8 @@ void attention_backward(Stream& stream, const AttentionBackward& op) {
   const bool inputs = op.d_query != nullptr;
   check_internal(inputs == (op.d_key != nullptr) && inputs == (op.d_value != nullptr),
                  "attention_backward: gradients of some inputs only");
+  check_internal(op.head_sums == nullptr || op.token_head_gradients != nullptr,
+                 "attention_backward: sums without the gradients of tokens");
   check_internal(op.log_sum_exp != nullptr || (!inputs && op.d_probabilities == nullptr),
                  "attention_backward: no log_sum_exp");
   check_internal(all_rows(op.inputs) || (op.d_probabilities == nullptr && !op.inputs.causal),

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "base/dtype.h"
 #include "ops/sequences.h"
 
 namespace bertology {
@@ -31,6 +32,8 @@ struct AttentionInputs {
   float scale = 1;
   bool causal = false;               // token i sees tokens 0 .. i only; needs all rows as queries
   const float* head_mask = nullptr;  // [heads], host
+  /// What products may round their inputs to; sums are float32. The CPU multiplies float32.
+  DType dtype = BERTOLOGY_FLOAT32;
   bool compute_masked_heads =
       false;  // heads with mask 0 too; else they write zeros, or nothing where it says so
 };
@@ -45,6 +48,9 @@ struct AttentionForward {
       nullptr;  // by sequence [heads, n, n]: m p; null: not kept. Needs all rows as queries.
   float* entropies = nullptr;  // by sequence [heads, queries]: -sum_j p ln p; null: not kept
 };
+
+/// What a run sums of a head's gradients g over its examples, each with the g_i of its tokens.
+enum HeadSum { kSignedSum, kAbsoluteSum, kSquaredSum, kTokenAbsoluteSum, kHeadSums };
 
 struct AttentionBackward {
   AttentionInputs inputs;
@@ -66,6 +72,11 @@ struct AttentionBackward {
   int64_t example_stride = 0;
   float* head_gradients = nullptr;        // g
   float* token_head_gradients = nullptr;  // sum_i |o_i . dcontext_i|; null: not kept
+
+  // Fused gradient accumulation: [head_index[h] kHeadSums + s] grows by sum_b g, |g|, g^2 and
+  // sum_i |g_i|, added up in the order of the sequences, the same in every run. Heads that are not
+  // computed are not changed. Null: not kept; needs token_head_gradients.
+  double* head_sums = nullptr;
 
   float* d_head_outputs =
       nullptr;  // [query rows, heads head_dim]: dloss/do = m dcontext; null: not kept

@@ -26,6 +26,12 @@ class DeviceMemory {
   virtual int64_t bytes() const = 0;
 };
 
+/// Memory of the host that a device copies to without a detour, while this lives.
+class PinnedMemory {
+ public:
+  virtual ~PinnedMemory() = default;
+};
+
 /// Operations of one run, executed in order. Model code calls the functions of ops/*.h, which check
 /// and come here. Pointers are device memory unless an operation says host.
 class Stream {
@@ -82,6 +88,8 @@ class Backend {
   virtual std::unique_ptr<DeviceMemory> allocate(int64_t bytes, const char* what) = 0;
   virtual void upload(void* device, const void* host, int64_t bytes) = 0;
   virtual void download(void* host, const void* device, int64_t bytes) = 0;
+  /// Prepares host memory for copies from this device; null where it has no use for that.
+  virtual std::unique_ptr<PinnedMemory> pin(void* host, int64_t bytes) = 0;
 
   /// Packs a matrix from plain rows in host memory, [outputs, inputs]; products take inputs of type
   /// `dtype`.

@@ -1,5 +1,6 @@
 #include "ops/linear.h"
 
+#include "cpu/backend.h"
 #include "reference.h"
 #include "support.h"
 
@@ -10,18 +11,10 @@ using reference::Values;
 
 class LinearTest : public DeviceTest {
  protected:
-  /// What the device multiplies by: the value itself, or its nearest bfloat16.
+  /// What the device multiplies by: the value itself, or the nearest one of its type.
   Values as_multiplied(const std::vector<float>& values) const {
     Values result;
-    for (const float value : values) {
-      if (GetParam().dtype == BERTOLOGY_FLOAT32) {
-        result.push_back(value);
-        continue;
-      }
-      uint16_t half;
-      static_cast<cpu::CpuBackend&>(backend()).kernels().to_bfloat16(&value, &half, 1);
-      result.push_back(bfloat16_to_float(half));
-    }
+    for (const float value : values) result.push_back(rounded(value, GetParam().dtype));
     return result;
   }
 };

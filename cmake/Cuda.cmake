@@ -1,0 +1,44 @@
+# Whether and how the CUDA backend is built.
+#
+# BERTOLOGY_CUDA: AUTO builds it where nvcc 13 or newer is found, ON insists, OFF leaves it out.
+set(BERTOLOGY_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
+# What a device finds in the library: PTX for the first, from which the driver compiles for any later one, and machine
+# code for those that nvcc knows.
+set(BERTOLOGY_CUDA_ARCHITECTURES 80 86 89 90 100 120 CACHE STRING "Compute capabilities to compile for; PTX for the first")
+set(BERTOLOGY_CUDA_RUNTIME "" CACHE PATH "Folder of a libcudart.so.13 that tests are to use instead of the toolkit's")
+
+set(BERTOLOGY_WITH_CUDA FALSE)
+if(NOT BERTOLOGY_CUDA STREQUAL "OFF" AND NOT BERTOLOGY_SANITIZE)
+  find_program(BERTOLOGY_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  set(_problem "nvcc was not found")
+  if(BERTOLOGY_NVCC)
+    execute_process(COMMAND ${BERTOLOGY_NVCC} --version OUTPUT_VARIABLE _nvcc_version)
+    string(REGEX MATCH "release ([0-9]+)" _matched "${_nvcc_version}")
+    if(CMAKE_MATCH_1 GREATER_EQUAL 13)
+      set(BERTOLOGY_WITH_CUDA TRUE)
+    else()
+      set(_problem "nvcc 13 or newer is needed; ${BERTOLOGY_NVCC} is release ${CMAKE_MATCH_1}")
+    endif()
+  endif()
+  if(NOT BERTOLOGY_WITH_CUDA)
+    if(BERTOLOGY_CUDA STREQUAL "ON")
+      message(FATAL_ERROR "${_problem}")
+    endif()
+    message(STATUS "${_problem}: the CUDA backend is left out")
+  endif()
+endif()
+
+if(BERTOLOGY_WITH_CUDA)
+  set(CMAKE_CUDA_COMPILER ${BERTOLOGY_NVCC})
+  list(GET BERTOLOGY_CUDA_ARCHITECTURES 0 _baseline)
+  # Given by hand below: PTX for the first architecture, machine code for all.
+  set(CMAKE_CUDA_ARCHITECTURES OFF)
+  enable_language(CUDA)
+  set(CMAKE_CUDA_STANDARD 17)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  find_package(CUDAToolkit REQUIRED)
+  set(BERTOLOGY_CUDA_FLAGS -lineinfo -gencode=arch=compute_${_baseline},code=compute_${_baseline})
+  foreach(_architecture IN LISTS BERTOLOGY_CUDA_ARCHITECTURES)
+    list(APPEND BERTOLOGY_CUDA_FLAGS -gencode=arch=compute_${_architecture},code=sm_${_architecture})
+  endforeach()
+endif()

@@ -1,0 +1,214 @@
+#include "cuda/context.h"
+
+#include <utility>
+
+#include "base/error.h"
+
+namespace bertology::cuda {
+namespace {
+
+/// "13.0" of 13000
+std::string version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }
+
+std::string reason_of(cudaError_t status) {
+  return text(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
+}
+
+/// What keeps CUDA from being used at all, with the versions that matter.
+std::string unusable(cudaError_t status) {
+  int driver = 0;
+  int runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  cudaGetLastError();
+  if (driver == 0)
+    return "no CUDA driver was found; one for CUDA " + version_text(runtime) + " is needed";
+  if (status == cudaErrorInsufficientDriver) {
+    return "the driver is for CUDA " + version_text(driver) + "; one for CUDA " +
+           version_text(runtime / 1000 * 1000) + " or newer is needed";
+  }
+  return reason_of(status);
+}
+
+/// Whether the device cannot be used any more in this process: a kernel failed, or the device
+/// itself.
+bool is_fatal(cudaError_t status) {
+  switch (status) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorDeviceUninitialized:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+int32_t device_count(std::string* why) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return count;
+  *why = status == cudaSuccess ? "the driver shows no device" : unusable(status);
+  return 0;
+}
+
+Context::Context(int32_t ordinal) : ordinal_(ordinal) {
+  std::string why;
+  const int32_t count = device_count(&why);
+  if (count == 0) fail(BERTOLOGY_DEVICE_ERROR, "device cuda:", ordinal, ": ", why);
+  if (ordinal >= count) {
+    fail(BERTOLOGY_DEVICE_ERROR, "device cuda:", ordinal, " does not exist: there ",
+         count == 1 ? "is only cuda:0" : text("are cuda:0 to cuda:", count - 1));
+  }
+  check(cudaGetDeviceProperties(&properties_, ordinal), "cudaGetDeviceProperties");
+  if (compute_capability() < 80) {
+    fail(BERTOLOGY_DEVICE_ERROR, "device cuda:", ordinal, " (", properties_.name,
+         ") has compute capability ", properties_.major, ".", properties_.minor,
+         "; 8.0 or newer is needed");
+  }
+}
+
+void Context::check(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // else the next call would report it again
+  const std::string reason = text("device cuda:", ordinal_, ": ", call, ": ", reason_of(status));
+  if (status == cudaErrorMemoryAllocation) fail(BERTOLOGY_OUT_OF_MEMORY, reason);
+  if (is_fatal(status)) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!lost()) loss_ = reason;
+    lost_.store(true, std::memory_order_release);
+  }
+  fail(BERTOLOGY_DEVICE_ERROR, reason);
+}
+
+void Context::check_alive() const {
+  if (!lost()) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  fail(BERTOLOGY_DEVICE_ERROR, "the device was lost before: ", loss_,
+       "; close its models and start a new process to use it again");
+}
+
+bool Context::is_pinned(const void* host, int64_t bytes) const {
+  const char* start = static_cast<const char*>(host);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  auto range = pinned_.upper_bound(start);
+  if (range == pinned_.begin()) return false;
+  --range;
+  return start + bytes <= range->first + range->second;
+}
+
+Current::Current(Context& context) {
+  context.check(cudaGetDevice(&before_), "cudaGetDevice");
+  context.check(cudaSetDevice(context.ordinal()), "cudaSetDevice");
+}
+
+Current::~Current() {
+  if (cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+}
+
+// ----------------------------------------------------------------------------------------------
+// owners: what fails when something is given back has failed before, and was reported then
+
+DeviceBuffer::DeviceBuffer(Context& context, int64_t bytes, const char* what) : bytes_(bytes) {
+  if (bytes == 0) return;
+  const cudaError_t status = cudaMalloc(&data_, static_cast<size_t>(bytes));
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t free = 0;
+    size_t total = 0;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
+    fail(BERTOLOGY_OUT_OF_MEMORY, what, ": ", bytes,
+         " bytes of memory of device cuda:", context.ordinal(), ", which has ", free, " of ", total,
+         " free");
+  }
+  context.check(status, "cudaMalloc");
+}
+
+DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+DeviceBuffer::~DeviceBuffer() {
+  if (data_ != nullptr && cudaFree(data_) != cudaSuccess) cudaGetLastError();
+}
+
+PinnedBuffer::PinnedBuffer(Context& context, int64_t bytes, const char* what) : bytes_(bytes) {
+  if (bytes == 0) return;
+  const cudaError_t status =
+      cudaHostAlloc(&data_, static_cast<size_t>(bytes), cudaHostAllocPortable);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    fail(BERTOLOGY_OUT_OF_MEMORY, what, ": ", bytes, " bytes of pinned host memory");
+  }
+  context.check(status, "cudaHostAlloc");
+}
+
+PinnedBuffer::PinnedBuffer(PinnedBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+PinnedBuffer& PinnedBuffer::operator=(PinnedBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+PinnedBuffer::~PinnedBuffer() {
+  if (data_ != nullptr && cudaFreeHost(data_) != cudaSuccess) cudaGetLastError();
+}
+
+PinnedRange::PinnedRange(Context& context, void* host, int64_t bytes)
+    : context_(context), host_(host) {
+  context.check(cudaHostRegister(host, static_cast<size_t>(bytes), cudaHostRegisterPortable),
+                "cudaHostRegister");
+  const std::lock_guard<std::mutex> lock(context.mutex_);
+  context.pinned_[static_cast<const char*>(host)] = bytes;
+}
+
+PinnedRange::~PinnedRange() {
+  {
+    const std::lock_guard<std::mutex> lock(context_.mutex_);
+    context_.pinned_.erase(static_cast<const char*>(host_));
+  }
+  if (cudaHostUnregister(host_) != cudaSuccess) cudaGetLastError();
+}
+
+StreamHandle::StreamHandle(Context& context) {
+  // It does not wait for the default stream, on which other libraries of the process may work.
+  context.check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
+                "cudaStreamCreateWithFlags");
+}
+
+StreamHandle::~StreamHandle() {
+  if (stream_ != nullptr && cudaStreamDestroy(stream_) != cudaSuccess) cudaGetLastError();
+}
+
+EventHandle::EventHandle(Context& context, bool timing) {
+  // Waiting threads sleep: a JVM has other work for the processor.
+  const unsigned int flags =
+      timing ? cudaEventDefault : cudaEventDisableTiming | cudaEventBlockingSync;
+  context.check(cudaEventCreateWithFlags(&event_, flags), "cudaEventCreateWithFlags");
+}
+
+EventHandle::~EventHandle() {
+  if (event_ != nullptr && cudaEventDestroy(event_) != cudaSuccess) cudaGetLastError();
+}
+
+}  // namespace bertology::cuda

@@ -1,0 +1,134 @@
+#include "cuda/stream.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace bertology::cuda {
+namespace {
+
+std::string shape_text(const int64_t* begin, const int64_t* end) {
+  std::string shape;
+  for (const int64_t* size = begin; size != end; ++size) {
+    shape += (shape.empty() ? "" : ", ") + std::to_string(*size);
+  }
+  return "[" + shape + "]";
+}
+
+}  // namespace
+
+CudaStream::CudaStream(CudaBackend& backend)
+    : backend_(backend), stream_(backend.context()), done_(backend.context(), false) {}
+
+void CudaStream::check(cudaError_t status, const char* call) { context().check(status, call); }
+
+float* CudaStream::reserve(int64_t floats) {
+  context().check_alive();
+  const int64_t bytes = floats * static_cast<int64_t>(sizeof(float));
+  if (bytes > memory_.bytes()) {
+    memory_ = DeviceBuffer();  // the old block is given back before the new one is taken
+    memory_ = DeviceBuffer(context(), bytes, "the activations of a pass");
+  }
+  return static_cast<float*>(memory_.data());
+}
+
+void* CudaStream::scratch(int64_t bytes) {
+  if (bytes > scratch_.bytes()) {
+    // Operations that are queued may still use the old block.
+    check(cudaStreamSynchronize(handle()), "cudaStreamSynchronize");
+    scratch_ = DeviceBuffer();
+    scratch_ = DeviceBuffer(context(), bytes, "the scratch of an operation");
+  }
+  return scratch_.data();
+}
+
+char* CudaStream::stage(int64_t bytes) {
+  constexpr int64_t kLeast = int64_t{1} << 16;
+  constexpr int64_t kAlignment = 64;
+  if (staging_.empty() || staged_ + bytes > staging_.back().bytes()) {
+    const int64_t grown = staging_.empty() ? kLeast : 2 * staging_.back().bytes();
+    staging_.emplace_back(context(), std::max(grown, bytes), "staging of a copy");
+    staged_ = 0;
+  }
+  char* place = staging_.back().data() + staged_;
+  staged_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return place;
+}
+
+void CudaStream::to_device(void* device, const void* host, int64_t bytes) {
+  if (bytes == 0) return;
+  char* staged = stage(bytes);
+  std::memcpy(staged, host, static_cast<size_t>(bytes));
+  check(
+      cudaMemcpyAsync(device, staged, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, handle()),
+      "cudaMemcpyAsync to the device");
+}
+
+void CudaStream::to_host(void* host, const void* device, int64_t bytes) {
+  if (bytes == 0) return;
+  void* target = host;
+  if (!context().is_pinned(host, bytes)) {
+    char* staged = stage(bytes);
+    fetched_.push_back({host, staged, bytes});
+    target = staged;
+  }
+  check(
+      cudaMemcpyAsync(target, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, handle()),
+      "cudaMemcpyAsync to the host");
+}
+
+void CudaStream::zero(float* data, int64_t count) {
+  if (count == 0) return;
+  check(cudaMemsetAsync(data, 0, static_cast<size_t>(count) * sizeof(float), handle()),
+        "cudaMemsetAsync");
+}
+
+void CudaStream::copy(float* to, const float* from, int64_t count) {
+  if (count == 0) return;
+  check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(float),
+                        cudaMemcpyDeviceToDevice, handle()),
+        "cudaMemcpyAsync on the device");
+}
+
+void CudaStream::launched(const char* kernel, std::initializer_list<int64_t> shape) {
+  const cudaError_t status = cudaGetLastError();
+  kernel_ = kernel;
+  kernel_shape_.assign(shape);
+  if (status == cudaSuccess) return;
+  check(status, text("kernel ", kernel, " ", shape_text(shape.begin(), shape.end())).c_str());
+}
+
+void CudaStream::synchronize() {
+  cudaError_t status = cudaEventRecord(done_.get(), handle());
+  if (status == cudaSuccess) status = cudaEventSynchronize(done_.get());
+  if (status != cudaSuccess) {
+    fetched_.clear();
+    const std::string last =
+        kernel_ == nullptr
+            ? "a copy"
+            : text("kernel ", kernel_, " ",
+                   shape_text(kernel_shape_.data(), kernel_shape_.data() + kernel_shape_.size()),
+                   " or one queued before it (CUDA_LAUNCH_BLOCKING=1 tells which)");
+    check(status, last.c_str());
+  }
+  for (const Fetched& result : fetched_) {
+    std::memcpy(result.host, result.staged, static_cast<size_t>(result.bytes));
+  }
+  fetched_.clear();
+  forget_staged();
+}
+
+void CudaStream::settle() noexcept {
+  if (fetched_.empty() && staged_ == 0) return;
+  if (cudaStreamSynchronize(handle()) != cudaSuccess) cudaGetLastError();
+  fetched_.clear();
+  forget_staged();
+}
+
+void CudaStream::forget_staged() noexcept {
+  if (staging_.size() > 1) staging_.erase(staging_.begin(), staging_.end() - 1);
+  staged_ = 0;
+}
+
+}  // namespace bertology::cuda

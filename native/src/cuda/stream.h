@@ -1,0 +1,83 @@
+// The operations of one run on a CUDA device, queued in order on one CUDA stream. Each .cu file of
+// this folder that is named after an operation holds its kernels and defines its functions.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "cuda/backend.h"
+
+namespace bertology::cuda {
+
+class CudaStream final : public Stream {
+ public:
+  explicit CudaStream(CudaBackend& backend);
+
+  float* reserve(int64_t floats) override;
+
+  bool shares_host_memory() const override { return false; }
+  void to_device(void* device, const void* host, int64_t bytes) override;
+  void to_host(void* host, const void* device, int64_t bytes) override;
+
+  void zero(float* data, int64_t count) override;
+  void copy(float* to, const float* from, int64_t count) override;
+
+  void embedding_forward(const EmbeddingForward& op) override;
+  void linear_forward(const LinearForward& op) override;
+  void linear_backward(const LinearBackward& op) override;
+  void attention_forward(const AttentionForward& op) override;
+  void attention_backward(const AttentionBackward& op) override;
+  void layer_norm_forward(const LayerNormForward& op) override;
+  void layer_norm_backward(const LayerNormBackward& op) override;
+  void activation_backward(const ActivationBackward& op) override;
+  void pooling_forward(const PoolingForward& op) override;
+  void pooling_backward(const PoolingBackward& op) override;
+  void cross_entropy(const CrossEntropy& op) override;
+  void squared_error(const SquaredError& op) override;
+  void gather_rows(const GatherRows& op) override;
+  void scatter_rows(const ScatterRows& op) override;
+  void broadcast_row(const BroadcastRow& op) override;
+
+  void synchronize() override;
+
+  /// Waits for what a failed run left queued, and forgets its results.
+  void settle() noexcept;
+
+  CudaBackend& backend() const { return backend_; }
+  Context& context() const { return backend_.context(); }
+  cudaStream_t handle() const { return stream_.get(); }
+
+  /// After each kernel launch: throws if it was refused, naming the kernel and its shapes, which
+  /// are remembered in case it fails while it runs.
+  void launched(const char* kernel, std::initializer_list<int64_t> shape);
+
+  /// Device memory for the next operation of this stream: what was there before is lost.
+  void* scratch(int64_t bytes);
+
+ private:
+  /// Results that wait in pinned memory for synchronize() to bring them where they belong.
+  struct Fetched {
+    void* host;
+    const char* staged;
+    int64_t bytes;
+  };
+
+  /// Room in pinned memory until the next synchronize().
+  char* stage(int64_t bytes);
+  void forget_staged() noexcept;
+  void check(cudaError_t status, const char* call);
+
+  CudaBackend& backend_;
+  StreamHandle stream_;
+  EventHandle done_;
+  DeviceBuffer memory_;
+  DeviceBuffer scratch_;
+  std::vector<PinnedBuffer> staging_;  // the last has room; those before it are full
+  int64_t staged_ = 0;                 // bytes used of the last
+  std::vector<Fetched> fetched_;
+  const char* kernel_ = nullptr;  // the last that was launched
+  std::vector<int64_t> kernel_shape_;
+};
+
+}  // namespace bertology::cuda
