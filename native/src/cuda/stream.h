@@ -55,6 +55,9 @@ class CudaStream final : public Stream {
   /// Device memory for the next operation of this stream: what was there before is lost.
   void* scratch(int64_t bytes);
 
+  /// Counters in device memory, 0 unless a kernel is counting: each kernel leaves them at 0.
+  int32_t* tickets(int64_t count);
+
  private:
   /// Results that wait in pinned memory for synchronize() to bring them where they belong.
   struct Fetched {
@@ -73,6 +76,7 @@ class CudaStream final : public Stream {
   EventHandle done_;
   DeviceBuffer memory_;
   DeviceBuffer scratch_;
+  DeviceBuffer tickets_;
   std::vector<PinnedBuffer> staging_;  // the last has room; those before it are full
   int64_t staged_ = 0;                 // bytes used of the last
   std::vector<Fetched> fetched_;
