@@ -11,11 +11,19 @@
 namespace bertology::cuda {
 namespace {
 
-// 128 x 128 has the fewest loads for each product; 32 x 64 has sixteenth as many products, so that
-// a short batch still has a tile for each multiprocessor.
-using LargeTile = Tile<128, 128, 3>;
+// The large tiles have the fewest loads for each product that registers allow; those of float32
+// also hold its numbers split in two. The small ones have an eighth or less of the products, so
+// that a short batch still has a tile for each multiprocessor.
 template <class T>
-using SmallTile = Tile<32, 64, sizeof(T) == 2 ? 5 : 6>;
+struct Tiles {
+  using Large = Tile<128, 128, 3, 2>;
+  using Small = Tile<32, 64, 5, 4>;
+};
+template <>
+struct Tiles<float> {
+  using Large = Tile<128, 64, 4, 2>;
+  using Small = Tile<32, 64, 6, 4>;
+};
 
 template <class Shape>
 int64_t tiles_of(const Product& p) {
@@ -45,10 +53,11 @@ void launch(CudaStream& stream, Product p) {
   };
   p.left_aligned = aligned(p.left, p.left_stride, sizeof(float));
   p.right_aligned = aligned(p.right, p.right_stride, sizeof(T));
-  if (tiles_of<LargeTile>(p) >= stream.context().properties().multiProcessorCount) {
-    launch<T, kBackward, LargeTile>(stream, p);
+  using Large = typename Tiles<T>::Large;
+  if (tiles_of<Large>(p) >= stream.context().properties().multiProcessorCount) {
+    launch<T, kBackward, Large>(stream, p);
   } else {
-    launch<T, kBackward, SmallTile<T>>(stream, p);
+    launch<T, kBackward, typename Tiles<T>::Small>(stream, p);
   }
 }
 
