@@ -15,18 +15,23 @@ constexpr int kThreads = 256;
 // Rows on their way between the host and the device are converted in pieces of this size.
 constexpr int64_t kStagedBytes = int64_t{16} << 20;
 
+/// One store: the compiler makes two of a plain one.
+__device__ void store_both(void* to, uint32_t first, uint32_t second) {
+  __stcg(static_cast<uint2*>(to), make_uint2(first, second));
+}
+
 __device__ void store_four(__nv_bfloat16* to, float4 v) {
   const __nv_bfloat162 first = __floats2bfloat162_rn(v.x, v.y);
   const __nv_bfloat162 second = __floats2bfloat162_rn(v.z, v.w);
-  *reinterpret_cast<uint2*>(to) = make_uint2(reinterpret_cast<const uint32_t&>(first),
-                                             reinterpret_cast<const uint32_t&>(second));
+  store_both(to, reinterpret_cast<const uint32_t&>(first),
+             reinterpret_cast<const uint32_t&>(second));
 }
 
 __device__ void store_four(__half* to, float4 v) {
   const __half2 first = __floats2half2_rn(v.x, v.y);
   const __half2 second = __floats2half2_rn(v.z, v.w);
-  *reinterpret_cast<uint2*>(to) = make_uint2(reinterpret_cast<const uint32_t&>(first),
-                                             reinterpret_cast<const uint32_t&>(second));
+  store_both(to, reinterpret_cast<const uint32_t&>(first),
+             reinterpret_cast<const uint32_t&>(second));
 }
 
 __device__ void store_one(__nv_bfloat16* to, float v) { *to = __float2bfloat16_rn(v); }
