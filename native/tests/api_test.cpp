@@ -64,7 +64,19 @@ TEST(ApiTest, ConfigurationsThatMakeNoSense) {
     c.model_type = BERTOLOGY_OPENAI_GPT;
     c.type_vocab_size = 0;
   });
-  refused("dtype is 1", [](auto& c) { c.dtype = BERTOLOGY_FLOAT16; });
+  refused("dtype is 3", [](auto& c) { c.dtype = 3; });
+}
+
+TEST(ApiTest, TypesThatTheDeviceDoesNotMultiplyAreRefused) {
+  for (const int32_t dtype : {BERTOLOGY_FLOAT16, BERTOLOGY_BFLOAT16}) {
+    if (bertology_device_supports(device(), dtype) != 0) continue;
+    bertology_config config = tiny_config();
+    config.dtype = dtype;
+    bertology_model* model = nullptr;
+    expect_error(BERTOLOGY_UNSUPPORTED, std::string("dtype ") + name_of(dtype) + ": this device",
+                 [&] { return bertology_model_create(device(), &config, &model); });
+    EXPECT_EQ(model, nullptr);
+  }
 }
 
 TEST(ApiTest, ParametersThatDoNotFit) {

@@ -2,6 +2,7 @@
 #include "ops/attention.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "cpu/stream.h"
 
@@ -12,6 +13,22 @@ int64_t longest(const Sequences& sequences) {
   int64_t length = 0;
   for (int64_t b = 0; b < sequences.count; ++b) length = std::max(length, sequences.length(b));
   return length;
+}
+
+/// In the order of the sequences, whichever threads computed them.
+void add_head_sums(const AttentionBackward& op) {
+  for (int64_t b = 0; b < op.inputs.keys.count; ++b) {
+    for (int64_t h = 0; h < op.inputs.heads; ++h) {
+      if (op.inputs.head_mask[h] == 0 && !op.inputs.compute_masked_heads) continue;
+      const int64_t at = b * op.example_stride + op.head_index[h];
+      const double gradient = op.head_gradients[at];
+      double* sums = op.head_sums + int64_t{op.head_index[h]} * kHeadSums;
+      sums[kSignedSum] += gradient;
+      sums[kAbsoluteSum] += std::abs(gradient);
+      sums[kSquaredSum] += gradient * gradient;
+      sums[kTokenAbsoluteSum] += static_cast<double>(op.token_head_gradients[at]);
+    }
+  }
 }
 
 }  // namespace
@@ -35,6 +52,7 @@ void CpuStream::attention_backward(const AttentionBackward& op) {
     kernels().attention_backward(op, task / heads, task % heads,
                                  static_cast<float*>(scratch(worker)));
   });
+  if (op.head_sums != nullptr) add_head_sums(op);
 }
 
 }  // namespace bertology::cpu
