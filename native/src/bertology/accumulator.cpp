@@ -33,14 +33,13 @@ Accumulator::Accumulator(std::shared_ptr<Backend> backend, int32_t layers, int32
 }
 
 std::unique_ptr<DeviceMemory> Accumulator::allocate() const {
-  return backend_->allocate(count() * static_cast<int64_t>(sizeof(double)),
-                            "sums of the heads' gradients");
+  return backend_->allocate(bytes(), "sums of the heads' gradients");
 }
 
 void Accumulator::reset() {
   const std::vector<double> zeros(static_cast<size_t>(count()), 0.0);
   const std::lock_guard<std::mutex> lock(mutex_);
-  backend_->upload(sums_->data(), zeros.data(), sums_->bytes());
+  backend_->upload(sums_->data(), zeros.data(), bytes());
   examples_ = tokens_ = 0;
 }
 
@@ -49,7 +48,7 @@ void Accumulator::add(Stream& stream, const double* run_sums, int64_t examples, 
   if (next_ == nullptr) next_ = allocate();
   try {
     stream.copy(static_cast<float*>(next_->data()), static_cast<const float*>(sums_->data()),
-                sums_->bytes() / static_cast<int64_t>(sizeof(float)));
+                bytes() / static_cast<int64_t>(sizeof(float)));
     stream.accumulate(doubles(next_), run_sums, count());
     stream.synchronize();
   } catch (...) {
@@ -68,7 +67,7 @@ void Accumulator::read(double* sums, int64_t count, int64_t* examples, int64_t* 
                  " numbers, expected ", this->count(), ": ", layers_, " layers of ", heads_,
                  " heads with ", static_cast<int>(kHeadSums), " sums");
   const std::lock_guard<std::mutex> lock(mutex_);
-  backend_->download(sums, sums_->data(), sums_->bytes());
+  backend_->download(sums, sums_->data(), bytes());
   *examples = examples_;
   *tokens = tokens_;
 }

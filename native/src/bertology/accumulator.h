@@ -30,6 +30,7 @@ class Accumulator {
   void read(double* sums, int64_t count, int64_t* examples, int64_t* tokens) const;
 
  private:
+  int64_t bytes() const { return count() * static_cast<int64_t>(sizeof(double)); }
   std::unique_ptr<DeviceMemory> allocate() const;
 
   std::shared_ptr<Backend> backend_;
