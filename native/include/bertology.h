@@ -101,6 +101,14 @@ BERTOLOGY_API int bertology_device_supports(const bertology_device* device, int3
 BERTOLOGY_API int bertology_device_matrix_peak(bertology_device* device, int32_t dtype,
                                                double seconds, double* flops);
 
+/**
+ * Measures how fast the device copies from its memory to its memory, in blocks that no cache holds,
+ * for about `seconds`: the limit of what reads and writes more than it computes. Writes bytes per
+ * second, those read and those written together. Other runs on the device disturb it.
+ */
+BERTOLOGY_API int bertology_device_copy_peak(bertology_device* device, double seconds,
+                                             double* bytes);
+
 /* ------------------------------------------------------------------------------------------------
  * models */
 

@@ -34,10 +34,13 @@ TEST(ApiTest, DevicesThatAreNotThere) {
   EXPECT_EQ(opened, nullptr);
 }
 
-TEST(ApiTest, PeakIsPositive) {
+TEST(ApiTest, PeaksArePositive) {
   double flops = 0;
   check(bertology_device_matrix_peak(device(), BERTOLOGY_FLOAT32, 0.01, &flops));
   EXPECT_GT(flops, 1e8);
+  double bytes = 0;
+  check(bertology_device_copy_peak(device(), 0.01, &bytes));
+  EXPECT_GT(bytes, 1e8);
 }
 
 TEST(ApiTest, ConfigurationsThatMakeNoSense) {

@@ -158,6 +158,22 @@ public final class Device implements AutoCloseable {
         });
   }
 
+  /**
+   * Measures how fast the device copies inside its memory, in bytes per second, those read and
+   * those written: the limit of what reads and writes more than it computes. It takes half a
+   * gigabyte meanwhile; other work on the machine disturbs it.
+   *
+   * @param seconds about how long to measure
+   */
+  public double copyPeak(double seconds) {
+    return resource.use(
+        () -> {
+          double[] bytes = new double[1];
+          Native.check(bertology.bertology_device_copy_peak(handle, seconds, bytes));
+          return bytes[0];
+        });
+  }
+
   static int code(DType dtype) {
     return switch (dtype) {
       case FLOAT32 -> bertology.BERTOLOGY_FLOAT32;
