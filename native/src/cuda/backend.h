@@ -12,6 +12,7 @@
 namespace bertology::cuda {
 
 class CudaStream;
+struct CutSpace;
 
 class CudaBackend final : public Backend {
  public:
@@ -36,9 +37,14 @@ class CudaBackend final : public Backend {
 
   Context& context() { return context_; }
 
+  /// Room that the cuts share that are prepared now; it goes with the last of them.
+  std::shared_ptr<CutSpace> cut_space();
+
  private:
   Context context_;
   std::string description_;
+  std::mutex cut_space_mutex_;
+  std::weak_ptr<CutSpace> cut_space_;
   std::mutex streams_mutex_;
   std::vector<std::unique_ptr<CudaStream>> free_streams_;
 };
