@@ -30,16 +30,13 @@ public final class HeadGradientAccumulator implements AutoCloseable {
     bertology_accumulator created = new bertology_accumulator((Pointer) null);
     model.useDevice(
         device -> {
-          Native.check(
-              bertology.bertology_accumulator_create(device, layers, heads, created));
+          Native.check(bertology.bertology_accumulator_create(device, layers, heads, created));
           return null;
         });
     handle = created;
     resource =
         new Resource(
-            this,
-            "accumulator of gradients",
-            () -> bertology.bertology_accumulator_free(created));
+            this, "accumulator of gradients", () -> bertology.bertology_accumulator_free(created));
   }
 
   /**

@@ -98,8 +98,7 @@ class CudaTest {
   @ValueSource(strings = {"classification", "gpt2_lm", "gpt_lm"})
   void aDataSetIsDividedAmongDevices(String name) {
     List<String> devices =
-        new ArrayList<>(
-            IntStream.range(0, Device.cudaCount()).mapToObj(i -> "cuda:" + i).toList());
+        new ArrayList<>(IntStream.range(0, Device.cudaCount()).mapToObj(i -> "cuda:" + i).toList());
     devices.addAll(List.of("cuda:0", "cpu"));
     try (Golden golden = new Golden(name);
         ModelReplicas models =

@@ -133,8 +133,7 @@ class ModelReplicasTest {
     int finished = (int) accumulator.examples();
     assertTrue(finished >= 3 && finished < 20, "" + finished);
     HeadImportance.measure(models, all.subList(finished, 20), accumulator, run -> {});
-    HeadImportance whole =
-        HeadImportance.measure(ModelReplicas.of(models.first()), all);
+    HeadImportance whole = HeadImportance.measure(ModelReplicas.of(models.first()), all);
     assertEquals(20, accumulator.result().examples());
     assertEquals(
         whole.scores(HeadImportance.Kind.PAPER).ascending(),

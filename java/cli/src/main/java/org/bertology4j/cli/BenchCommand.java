@@ -239,8 +239,7 @@ final class BenchCommand implements Callable<Integer> {
     double attention = causalAttention(config, batch);
     double vocabulary = 2.0 * config.hiddenSize() * config.vocabSize() * predicted(batch);
     return List.of(
-        Measurement.forward(
-            "forward", products + attention, Capture.HIDDEN_STATES.layers(states)),
+        Measurement.forward("forward", products + attention, Capture.HIDDEN_STATES.layers(states)),
         Measurement.forward(
             "forward, all states and maps",
             products + attention,

@@ -132,8 +132,7 @@ final class EmbeddedRun {
   }
 
   /** Logistic regression on the frozen sentence vectors becomes the model's classifier. */
-  private static void trainClassifier(
-      ModelReplicas models, List<Batch> batches, Dataset data) {
+  private static void trainClassifier(ModelReplicas models, List<Batch> batches, Dataset data) {
     int width = models.first().config().hiddenSize();
     // The vectors are what a classifier with this pooling sees.
     setClassifier(models, new float[2][width], new float[2]);

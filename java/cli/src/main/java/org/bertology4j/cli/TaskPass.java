@@ -60,7 +60,8 @@ final class TaskPass {
     Predictions collected = predictions.get();
     try (Progress<Batch> progress = Progress.over(title, batches)) {
       HeadImportance importance =
-          HeadImportance.measure(models, progress, accumulator, collected::add, captures(collected));
+          HeadImportance.measure(
+              models, progress, accumulator, collected::add, captures(collected));
       return new Result(importance, collected.scores());
     }
   }

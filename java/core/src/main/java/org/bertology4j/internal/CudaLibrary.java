@@ -60,7 +60,9 @@ public final class CudaLibrary {
     } catch (IOException e) {
       throw new BertologyException(
           Kind.IO,
-          packed + " could not be unpacked (-Dorg.bytedeco.javacpp.cachedir=...): " + e.getMessage(),
+          packed
+              + " could not be unpacked (-Dorg.bytedeco.javacpp.cachedir=...): "
+              + e.getMessage(),
           e);
     }
   }
