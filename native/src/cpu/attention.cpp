@@ -15,18 +15,17 @@ int64_t longest(const Sequences& sequences) {
   return length;
 }
 
-/// In the order of the sequences, whichever threads computed them.
 void add_head_sums(const AttentionBackward& op) {
-  for (int64_t b = 0; b < op.inputs.keys.count; ++b) {
-    for (int64_t h = 0; h < op.inputs.heads; ++h) {
-      if (op.inputs.head_mask[h] == 0 && !op.inputs.compute_masked_heads) continue;
-      const int64_t at = b * op.example_stride + op.head_index[h];
-      const double gradient = op.head_gradients[at];
-      double* sums = op.head_sums + int64_t{op.head_index[h]} * kHeadSums;
-      sums[kSignedSum] += gradient;
-      sums[kAbsoluteSum] += std::abs(gradient);
-      sums[kSquaredSum] += gradient * gradient;
-      sums[kTokenAbsoluteSum] += static_cast<double>(op.token_head_gradients[at]);
+  for (int64_t h = 0; h < op.inputs.heads; ++h) {
+    if (op.inputs.head_mask[h] == 0 && !op.inputs.compute_masked_heads) continue;
+    const int64_t index = op.head_index[h];
+    double* sums = op.head_sums + index * kHeadSums;
+    for (int64_t b = 0; b < op.inputs.queries.count; ++b) {
+      const double g = op.head_gradients[b * op.example_stride + index];
+      sums[kSignedSum] += g;
+      sums[kAbsoluteSum] += std::abs(g);
+      sums[kSquaredSum] += g * g;
+      sums[kTokenAbsoluteSum] += op.token_head_gradients[b * op.example_stride + index];
     }
   }
 }

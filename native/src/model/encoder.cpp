@@ -104,6 +104,7 @@ AttentionInputs Encoder::attention_inputs(int32_t l, float* query_key_value) con
   // Of a causal model, only the last token of each sequence is ever some rows: it sees all keys.
   inputs.causal = config_.causal() && !some_rows(l);
   inputs.head_mask = masks_[static_cast<size_t>(l)].data();
+  inputs.dtype = static_cast<DType>(config_.dtype);
   return inputs;
 }
 
