@@ -160,11 +160,6 @@ final class Golden implements AutoCloseable {
     return has("logits.0") && shape("logits.0")[0] == 1;
   }
 
-  /** Whether its states are sums that nothing normalises. */
-  boolean isNormFirst() {
-    return has("last_block_state.0");
-  }
-
   int examples() {
     return (int) IntStream.iterate(0, b -> has("input_ids." + b), b -> b + 1).count();
   }
