@@ -108,6 +108,10 @@ class LanguageModelTest {
       Path file = Tiny.write(temporary.resolve("ids.txt"), ids);
       run("--input", file, "--token_ids", "--batch_size", 5);
       assertEquals(expected.perplexity(), perplexity(), 1e-5);
+      List<String> padded = ids.stream().map(line -> "256 256 " + line + " 256").toList();
+      Path filled = Tiny.write(temporary.resolve("padded.txt"), padded);
+      run("--input", filled, "--token_ids", "--pad_token_id", 256);
+      assertEquals(expected.perplexity(), perplexity(), 1e-5);
       Path table = Tiny.table(temporary.resolve("t.tsv"), "verse", Files.readAllLines(text));
       run("--input", table, "--text_column", "verse");
       assertEquals(expected.perplexity(), perplexity(), 1e-5);
@@ -204,6 +208,7 @@ class LanguageModelTest {
     misused("--block_size is 1", start, "--input", text, "--block_size", 1);
     misused(
         "--stride is 9, expected 1 to 8", start, "--input", text, "--block_size", 8, "--stride", 9);
+    misused("--pad_token_id needs --token_ids", start, "--input", text, "--pad_token_id", 3);
     misused("has no metric \"f1\"", start, "--input", text, "--metric_name", "f1");
     misused(
         "are of the task lm",

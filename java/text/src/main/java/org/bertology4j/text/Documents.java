@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.stream.IntStream;
 import org.bertology4j.Batch;
 import org.bertology4j.BertologyException;
@@ -97,6 +98,15 @@ public final class Documents {
    * @param maxLength the most tokens of a text; what is longer is cut
    */
   public static Documents ofIds(Path file, int vocabulary, int maxLength) {
+    return ofIds(file, vocabulary, maxLength, OptionalInt.empty());
+  }
+
+  /**
+   * The same of a file whose lines were filled up to one length, which run_prune_gpt.py needs.
+   *
+   * @param padding the id that fills them up, which is left out at both ends of a line
+   */
+  public static Documents ofIds(Path file, int vocabulary, int maxLength, OptionalInt padding) {
     List<Document> documents = new ArrayList<>();
     int number = 0;
     for (String line : Utf8Reader.readAll(file).lines().toList()) {
@@ -114,11 +124,24 @@ public final class Documents {
             vocabulary - 1);
         ids[i] = Integer.parseInt(words[i]);
       }
+      ids = padding.isPresent() ? withoutPadding(ids, padding.getAsInt()) : ids;
       if (ids.length > 0) {
         documents.add(new Document(Arrays.copyOf(ids, Math.min(ids.length, maxLength)), 0));
       }
     }
     return new Documents(file.toString(), documents);
+  }
+
+  private static int[] withoutPadding(int[] ids, int padding) {
+    int start = 0;
+    int end = ids.length;
+    while (start < end && ids[start] == padding) {
+      start++;
+    }
+    while (end > start && ids[end - 1] == padding) {
+      end--;
+    }
+    return Arrays.copyOfRange(ids, start, end);
   }
 
   /** The first so many of them, or all if there are fewer. */

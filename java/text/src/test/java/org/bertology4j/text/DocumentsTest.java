@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.stream.IntStream;
 import org.bertology4j.Batch;
 import org.junit.jupiter.api.AfterEach;
@@ -125,6 +126,21 @@ class DocumentsTest {
     assertEquals(List.of(5, 6, 2), batches.stream().map(Batch::tokens).toList());
     assertArrayEquals(new int[] {6, 7, 8, 9, 10, 11}, ids(batches).get(2));
     assertEquals(2, documents.labelledBatches(3).size());
+  }
+
+  /** Lines that were filled up on either side are those that were not. */
+  @Test
+  void paddingOfIdsIsLeftOut() {
+    String lines = "9 9 1 2 9 3\n4 5 9 9 9 9\n9 9 9 9 9 9\n6 7 8 1 2 3\n";
+    Documents documents = Documents.ofIds(text(lines), 421, 5, OptionalInt.of(9));
+    List<int[]> found = ids(documents.batches(1));
+    assertEquals(3, found.size());
+    assertArrayEquals(new int[] {1, 2, 9, 3}, found.get(0));
+    assertArrayEquals(new int[] {4, 5}, found.get(1));
+    assertArrayEquals(new int[] {6, 7, 8, 1, 2}, found.get(2));
+    assertEquals(4, Documents.ofIds(text(lines), 421, 5).size());
+    Expect.invalid(
+        () -> Documents.ofIds(text("9 9\n"), 421, 5, OptionalInt.of(9)), "text.txt has no texts");
   }
 
   @Test
