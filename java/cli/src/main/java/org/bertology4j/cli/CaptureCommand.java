@@ -171,7 +171,7 @@ final class CaptureCommand implements Callable<Integer> {
     Documents texts =
         documents.read(input, model, loaded.config(), maxSequenceLength, reader().build());
     return captures.stream().anyMatch(CaptureCommand::needsLabels)
-        ? texts.labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH)
+        ? texts.allPredicted().labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH)
         : texts.batchesOfTokens(TextBatches.TOKENS_PER_BATCH);
   }
 

@@ -58,9 +58,28 @@ class DocumentsTest {
         tokenizer.encode(TextPair.of("the cat sat")).ids(), batches.get(0).inputIds(0));
     assertEquals(POSITIONS, batches.get(1).length(0), "cut to what the model can take");
     assertEquals(Batch.Loss.NONE, batches.get(0).loss());
+    assertEquals("2 texts of " + documents.tokens() + " tokens, 1 of them cut", said(documents));
+    Documents first = documents.first(1);
+    assertEquals("1 texts of " + first.tokens() + " tokens", said(first));
     assertEquals(1, documents.first(1).size());
     assertEquals(2, documents.first(7).size());
     Expect.invalid(() -> Documents.ofLines(text("\n \n"), tokenizer), "text.txt has no texts");
+  }
+
+  private static String said(Documents documents) {
+    return documents.toString().substring(documents.toString().indexOf(": ") + 2);
+  }
+
+  /** A token that is left over at the end of the last block is predicted from nothing. */
+  @Test
+  void blocksHaveSomethingToPredict() {
+    int[] whole = tokenizer.wholeText("the cat sat on the mat");
+    Documents blocks =
+        Documents.ofBlocks(
+            text("the cat sat on the mat"), tokenizer, whole.length - 1, whole.length - 1);
+    assertEquals(1, blocks.allPredicted().size());
+    assertEquals(whole.length - 1, blocks.tokens());
+    assertEquals(1, Documents.ofBlocks(text("a"), tokenizer, 8, 8).size());
   }
 
   @Test
@@ -74,6 +93,10 @@ class DocumentsTest {
     assertArrayEquals(batch.inputIds(0), batch.tokenLabels(0));
     Expect.invalid(
         () -> Documents.ofLines(text("a\nb\n"), tokenizer).predicted(), "no text has two tokens");
+    assertEquals(1, predicted.allPredicted().size());
+    Expect.invalid(
+        () -> Documents.ofLines(text("the cat\n\nb\n"), tokenizer).allPredicted(),
+        "text.txt: text 2 of 2 has one token");
   }
 
   /** Every token of the text counts once, but those that have nothing before them. */
@@ -150,7 +173,8 @@ class DocumentsTest {
         "text.txt:2: \"x\" is no token id, expected 0 to 420");
     Expect.invalid(() -> Documents.ofIds(text("421\n"), 421, POSITIONS), "\"421\" is no token id");
     Expect.invalid(() -> Documents.ofIds(text("-1\n"), 421, POSITIONS), "\"-1\" is no token id");
-    assertEquals(3, Documents.ofIds(text("1 2 3 4 5\n"), 421, 3).batches(1).get(0).tokens(), "cut");
+    Documents cut = Documents.ofIds(text("1 2 3 4 5\n6 7 8\n"), 421, 3);
+    assertEquals("2 texts of 6 tokens, 1 of them cut", said(cut));
   }
 
   @Test
