@@ -3,7 +3,7 @@
     python make_golden_gpt.py
 
 Every example is also run in padded batches, padded on the left and on the right: the script fails unless they give the
-numbers of the example alone.
+numbers of the example alone, in float64. What float32 loses in them is part of the reference's own error.
 """
 
 import os
@@ -211,8 +211,10 @@ def run_example(model, batch, b, mask, dtype):
     return {name: value.detach().double().numpy() for name, value in result.items()}
 
 
-def check_padding(model, batch, mask, tensors):
-    """Both ways of padding give the numbers of the examples alone, at the places of their tokens."""
+def padded_differences(model, batch, mask, tensors):
+    """How far both ways of padding are from the examples alone, at the places of their tokens, by capture."""
+    dtype = next(model.parameters()).dtype
+    differences = {}
     longest = max(batch.lengths)
     for left in (True, False):
         place = [slice(longest - n, longest) if left else slice(0, n) for n in batch.lengths]
@@ -224,7 +226,7 @@ def check_padding(model, batch, mask, tensors):
         positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
         inputs = dict(input_ids=ids, attention_mask=attention_mask, position_ids=positions, output_hidden_states=True, output_attentions=True)
         if mask is not None:
-            inputs["head_mask"] = torch.tensor(mask)
+            inputs["head_mask"] = torch.tensor(mask, dtype=dtype)
         with torch.no_grad():
             out = model(**inputs)
         for b, at in enumerate(place):
@@ -235,7 +237,10 @@ def check_padding(model, batch, mask, tensors):
             elif not isinstance(model, GPT2Model):
                 pairs.append((out.logits[b, at], f"token_logits.{b}"))
             for padded, name in pairs:
-                assert np.abs(padded.numpy() - tensors[name]).max() < 1e-12, (name, left)
+                group = name.split(".")[0]
+                difference = float(np.abs(padded.double().numpy() - tensors[name]).max(initial=0))
+                differences[group] = max(differences.get(group, 0.0), difference)
+    return differences
 
 
 def run_bertology(model, batch, batch_size):
@@ -293,7 +298,12 @@ def make(name, kind, cfg, mask_kind):
         tensors[f"input_ids.{b}"] = batch.ids[b]
         tensors[f"token_type_ids.{b}"] = np.zeros_like(batch.ids[b])
         tensors[f"token_labels.{b}"] = batch.token_labels[b]
-    check_padding(model, batch, given, tensors)
+    use_dtype(model, torch.float32)
+    for group, error in padded_differences(model, batch, given, tensors).items():
+        errors[group] = max(errors[group], error)
+    use_dtype(model, torch.float64)
+    for group, error in padded_differences(model, batch, given, tensors).items():
+        assert error < 1e-12, (name, group, error)
     if mask_kind is None and not cfg.pruned_heads and kind is not GPT2Model:
         for batch_size in (1, 2, 5):
             tensors[f"run_bertology.{batch_size}"] = run_bertology(model, batch, batch_size)

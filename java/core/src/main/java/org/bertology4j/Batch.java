@@ -63,6 +63,25 @@ public final class Batch {
     return builder.build();
   }
 
+  /**
+   * Sequences that were filled up to one length, on either side, without what fills them. All are
+   * of token type 0.
+   *
+   * @param attentionMask 1 for each token of a sequence, 0 for what fills it up
+   */
+  public static Batch ofPadded(int[][] inputIds, int[][] attentionMask) {
+    BertologyException.check(
+        inputIds.length == attentionMask.length,
+        "attention masks of %d sequences for %d examples",
+        attentionMask.length,
+        inputIds.length);
+    Builder builder = new Builder();
+    for (int b = 0; b < inputIds.length; b++) {
+      builder.addPadded(inputIds[b], new int[inputIds[b].length], attentionMask[b]);
+    }
+    return builder.build();
+  }
+
   /** A builder to which sequences are added. */
   public static Builder builder() {
     return new Builder();
@@ -92,6 +111,38 @@ public final class Batch {
       ids.add(inputIds);
       types.add(tokenTypeIds);
       return this;
+    }
+
+    /**
+     * Adds a sequence without what fills it up at its start or end.
+     *
+     * @param attentionMask 1 for each token of the sequence, 0 for what fills it up
+     */
+    public Builder addPadded(int[] inputIds, int[] tokenTypeIds, int[] attentionMask) {
+      BertologyException.check(
+          inputIds.length == tokenTypeIds.length && inputIds.length == attentionMask.length,
+          "example %d has %d input ids, %d token type ids and an attention mask of %d",
+          ids.size(),
+          inputIds.length,
+          tokenTypeIds.length,
+          attentionMask.length);
+      int start = 0;
+      while (start < attentionMask.length && attentionMask[start] == 0) {
+        start++;
+      }
+      int end = start;
+      while (end < attentionMask.length && attentionMask[end] == 1) {
+        end++;
+      }
+      for (int i = end; i < attentionMask.length; i++) {
+        BertologyException.check(
+            attentionMask[i] == 0,
+            "example %d has the attention mask %s, expected ones with zeros only around them",
+            ids.size(),
+            Arrays.toString(attentionMask));
+      }
+      return add(
+          Arrays.copyOfRange(inputIds, start, end), Arrays.copyOfRange(tokenTypeIds, start, end));
     }
 
     /** The batch of the sequences added so far, without labels. */

@@ -160,11 +160,6 @@ final class Golden implements AutoCloseable {
     return has("logits.0") && shape("logits.0")[0] == 1;
   }
 
-  /** Whether its states are sums that nothing normalises. */
-  boolean isNormFirst() {
-    return has("last_block_state.0");
-  }
-
   int examples() {
     return (int) IntStream.iterate(0, b -> has("input_ids." + b), b -> b + 1).count();
   }
@@ -180,7 +175,15 @@ final class Golden implements AutoCloseable {
     for (int b : examples) {
       builder.add(integers("input_ids." + b), integers("token_type_ids." + b));
     }
-    Batch batch = builder.build();
+    return labelled(config, builder.build(), examples);
+  }
+
+  /** Its sequences, labelled as the model's task wants. */
+  Batch labelled(ModelConfig config, Batch all) {
+    return labelled(config, all, IntStream.range(0, examples()).toArray());
+  }
+
+  private Batch labelled(ModelConfig config, Batch batch, int... examples) {
     return switch (config.task()) {
       case ENCODER -> batch;
       case MASKED_LM ->

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.stream.IntStream;
@@ -65,6 +66,49 @@ class GoldenTest {
         }
       }
     }
+  }
+
+  /** What fills sequences up, on either side, changes no bit. */
+  @ParameterizedTest
+  @MethodSource("goldens")
+  void paddedInputsGiveTheNumbersOfTheSequencesAlone(String name) {
+    try (Golden golden = new Golden(name);
+        Model model = Model.load(golden.folder)) {
+      Batch batch = golden.batch(model.config());
+      RunOptions options = options(golden, model, golden.captures());
+      for (boolean left : new boolean[] {true, false}) {
+        Batch padded = golden.labelled(model.config(), padded(batch, left));
+        try (Activations run = model.run(padded, options);
+            Activations unpadded = model.run(batch, options)) {
+          for (int b = 0; b < batch.examples(); b++) {
+            new Parity(golden).assertSame(run, b, b);
+            for (Capture capture : golden.captures()) {
+              for (int l = 0; l < golden.names(capture, b).size(); l++) {
+                assertArrayEquals(
+                    unpadded.get(capture, l, b).toArray(), run.get(capture, l, b).toArray());
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  private static Batch padded(Batch batch, boolean left) {
+    Batch.Builder builder = Batch.builder();
+    for (int b = 0; b < batch.examples(); b++) {
+      int length = batch.length(b);
+      int start = left ? batch.longest() - length : 0;
+      int[] ids = new int[batch.longest()];
+      Arrays.fill(ids, 1);
+      System.arraycopy(batch.inputIds(b), 0, ids, start, length);
+      int[] types = new int[ids.length];
+      System.arraycopy(batch.tokenTypeIds(b), 0, types, start, length);
+      int[] mask = new int[ids.length];
+      Arrays.fill(mask, start, start + length, 1);
+      builder.addPadded(ids, types, mask);
+    }
+    return builder.build();
   }
 
   /** With few captures the last layer computes some rows only: another path, the same numbers. */

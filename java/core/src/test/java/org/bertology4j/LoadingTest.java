@@ -249,6 +249,27 @@ class LoadingTest {
           "example 1 has no tokens",
           () -> Batch.of(new int[] {1}, new int[0]));
       assertFails(Kind.INVALID_ARGUMENT, "at least one example", Batch::of);
+      int[][] two = {{5, 6}, {7, 8}};
+      assertFails(
+          Kind.INVALID_ARGUMENT,
+          "attention masks of 1 sequences for 2 examples",
+          () -> Batch.ofPadded(two, new int[][] {{1, 1}}));
+      assertFails(
+          Kind.INVALID_ARGUMENT,
+          "example 1 has 2 input ids, 2 token type ids and an attention mask of 1",
+          () -> Batch.ofPadded(two, new int[][] {{1, 1}, {1}}));
+      assertFails(
+          Kind.INVALID_ARGUMENT,
+          "example 1 has no tokens",
+          () -> Batch.ofPadded(two, new int[][] {{1, 1}, {0, 0}}));
+      assertFails(
+          Kind.INVALID_ARGUMENT,
+          "example 0 has the attention mask [1, 0, 1], expected ones with zeros only around them",
+          () -> Batch.ofPadded(new int[][] {{1, 2, 3}}, new int[][] {{1, 0, 1}}));
+      assertFails(
+          Kind.INVALID_ARGUMENT,
+          "attention mask [0, 2]",
+          () -> Batch.ofPadded(new int[][] {{1, 2}}, new int[][] {{0, 2}}));
       assertFails(
           Kind.INVALID_ARGUMENT,
           "2 labels for 1 examples",

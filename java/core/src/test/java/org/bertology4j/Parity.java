@@ -14,9 +14,9 @@ import java.util.Map;
  *
  * <p>The bound of what a forward pass computes is 2e-6, or twice the reference's own float32 error
  * where that is more. Some captures are not of the size 1 that this supposes: the outputs of heads
- * and the states of GPT-2, which nothing normalises, have 2e-6 of the largest, a squared error d *
- * d has 2 d times the bound of its logit, and the cross entropy of a token, a difference of two
- * numbers that are as exact as the logits, twice theirs.
+ * have 2e-6 of the largest, a squared error d * d has 2 d times the bound of its logit, and the
+ * cross entropy of a token, a difference of two numbers that are as exact as the logits, twice
+ * theirs.
  *
  * <p>The bound of gradients is 1e-5 of the largest in the capture. A tensor that is small as a
  * whole has to keep to 1e-5 of its own largest too, or to twice the reference's own error.
@@ -36,7 +36,7 @@ final class Parity {
       return Math.min(1e-5 * all, Math.max(reference, 1e-5 * Golden.largest(expected)));
     }
     double size = 1;
-    if (capture == Capture.HEAD_OUTPUTS || (isState(capture) && golden.isNormFirst())) {
+    if (capture == Capture.HEAD_OUTPUTS) {
       size = all;
     } else if (capture == Capture.LOSS && golden.isRegression()) {
       size = 2 * Math.sqrt(expected[0]);
@@ -46,10 +46,6 @@ final class Parity {
       reference = Math.max(reference, 4 * golden.referenceError(Capture.TOKEN_LOGITS.toString()));
     }
     return Math.max(reference, 2e-6 * Math.max(1, size));
-  }
-
-  private static boolean isState(Capture capture) {
-    return capture == Capture.HIDDEN_STATES || capture == Capture.LAST_BLOCK_STATE;
   }
 
   /** All captures that the golden file has. */

@@ -3,6 +3,7 @@ package org.bertology4j;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -19,7 +20,8 @@ import org.bertology4j.checkpoint.SafetensorsWriter;
  *
  * <pre>
  * prune FOLDER OUTPUT FORMAT HEADS...   prunes one plan after the other, and saves
- * run   FOLDER IDS OUTPUT               runs the examples of a file, and writes what comes out
+ * run   FOLDER IDS OUTPUT [MASK]        runs the examples of a file, with the head mask of another
+ *                                       if there is one, and writes what comes out
  * </pre>
  */
 final class TransformersPeer {
@@ -36,7 +38,12 @@ final class TransformersPeer {
             }
             model.save(Path.of(words[2]), Model.SaveFormat.valueOf(words[3]));
           }
-          case "run" -> run(model, Path.of(words[2]), Path.of(words[3]));
+          case "run" -> {
+            if (words.length > 4) {
+              model.maskHeads(readMask(Path.of(words[4]), model.config()));
+            }
+            run(model, Path.of(words[2]), Path.of(words[3]));
+          }
           default -> throw new IllegalArgumentException(line);
         }
       }
@@ -50,7 +57,8 @@ final class TransformersPeer {
     if (model.hasClassifier()) {
       captures.add(Capture.LOGITS);
     }
-    if (model.hasMaskedLm()) {
+    // A GPT without a head of its own could predict tokens too, but there is nothing to compare.
+    if (model.hasMaskedLm() || model.config().task() == ModelConfig.Task.CAUSAL_LM) {
       captures.add(Capture.TOKEN_LOGITS);
     }
     List<SafetensorsWriter.Entry> entries = new ArrayList<>();
@@ -80,6 +88,20 @@ final class TransformersPeer {
       }
     }
     return batch.build();
+  }
+
+  private static HeadMask readMask(Path path, ModelConfig config) {
+    float[][] rows = new float[config.numHiddenLayers()][config.numAttentionHeads()];
+    try (SafetensorsFile file = SafetensorsFile.open(path)) {
+      SafetensorsFile.Tensor tensor = file.tensor("head_mask");
+      ByteBuffer bytes = ByteBuffer.allocate((int) tensor.bytes()).order(ByteOrder.LITTLE_ENDIAN);
+      file.read(tensor, bytes);
+      FloatBuffer values = bytes.flip().asFloatBuffer();
+      for (float[] row : rows) {
+        values.get(row);
+      }
+    }
+    return HeadMask.of(rows);
   }
 
   private static int[] integers(SafetensorsFile file, String name) {

@@ -130,7 +130,7 @@ final class CaptureCommand implements Callable<Integer> {
         Usage.require(
             !documents.given(),
             spec,
-            "--block_size, --stride and --token_ids are for a language model");
+            "--block_size, --stride, --token_ids and --pad_token_id are for a language model");
         batches =
             TextBatches.of(
                 model, loaded.config(), read(loaded.config()), maxSequenceLength, Optional.empty());
@@ -171,7 +171,7 @@ final class CaptureCommand implements Callable<Integer> {
     Documents texts =
         documents.read(input, model, loaded.config(), maxSequenceLength, reader().build());
     return captures.stream().anyMatch(CaptureCommand::needsLabels)
-        ? texts.labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH)
+        ? texts.allPredicted().labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH)
         : texts.batchesOfTokens(TextBatches.TOKENS_PER_BATCH);
   }
 

@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.OptionalInt;
 import org.bertology4j.BertologyException;
 import org.bertology4j.ModelConfig;
 import org.bertology4j.text.Dataset;
@@ -39,9 +40,17 @@ final class DocumentOptions {
           "of a language model: the file has token ids with spaces between them, a text a line")
   private boolean tokenIds;
 
+  @Option(
+      names = "--pad_token_id",
+      paramLabel = "ID",
+      description =
+          "with --token_ids: what fills texts up to one length, which is left out at their ends"
+              + " (default: nothing)")
+  private Optional<Integer> padTokenId = Optional.empty();
+
   /** Whether one of them is given. */
   boolean given() {
-    return blockSize.isPresent() || stride.isPresent() || tokenIds;
+    return blockSize.isPresent() || stride.isPresent() || tokenIds || padTokenId.isPresent();
   }
 
   void checkUsage(CommandSpec spec) {
@@ -55,6 +64,7 @@ final class DocumentOptions {
         size());
     Usage.require(
         !tokenIds || blockSize.isEmpty(), spec, "--token_ids are not divided into blocks");
+    Usage.require(tokenIds || padTokenId.isEmpty(), spec, "--pad_token_id needs --token_ids");
   }
 
   private int size() {
@@ -78,7 +88,8 @@ final class DocumentOptions {
     int positions = config.maxPositionEmbeddings();
     int most = Math.min(positions, maxLength.orElse(positions));
     if (tokenIds) {
-      return Documents.ofIds(file, config.vocabSize(), most);
+      OptionalInt padding = padTokenId.stream().mapToInt(Integer::intValue).findFirst();
+      return Documents.ofIds(file, config.vocabSize(), most, padding);
     }
     TokenizerOptions options = TokenizerOptions.builder().maxLength(most).build();
     try (Tokenizer tokenizer = Tokenizer.load(Outputs.modelFolder(model), options)) {

@@ -2,18 +2,13 @@ package org.bertology4j.cli;
 
 import java.io.PrintWriter;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
-import java.util.Map;
 import org.bertology4j.Batch;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadScores;
 import org.bertology4j.Model;
 import org.bertology4j.ModelReplicas;
-import org.bertology4j.PruningPlan;
-import org.bertology4j.PruningSchedule;
 import org.bertology4j.text.Documents;
 import org.bertology4j.text.Tokenizer;
 
@@ -24,8 +19,6 @@ import org.bertology4j.text.Tokenizer;
  */
 final class EmbeddedLanguageRun {
   private static final String MODEL = "kjv-gpt2";
-  private static final double[] FRACTIONS = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8};
-  private static final int RANDOM_ORDERS = 5;
 
   private final ModelArguments arguments;
   private final RunCommand.ImportanceOptions options;
@@ -89,7 +82,7 @@ final class EmbeddedLanguageRun {
         pass.measure("importance", accumulator.withEntropies()).importance();
     double seconds = (System.nanoTime() - start) * 1e-9;
     HeadScores scores = options.scores(importance);
-    Tables.print(out, "Attention entropies, of the largest possible", importance.relativeEntropy());
+    results.entropies(out, model.config(), importance);
     Tables.print(out, "Head importance scores", scores);
     Tables.printRanks(out, "Head ranks, 0 for the most important", scores);
     out.printf(
@@ -99,7 +92,6 @@ final class EmbeddedLanguageRun {
         importance.tokens(),
         seconds);
     Npy.write(results.file(Results.IMPORTANCE), scores);
-    Npy.write(results.file(Results.ENTROPY), importance.entropy());
     results
         .put("importance", options.kind().name().toLowerCase(Locale.ROOT))
         .put("importance_seconds", seconds)
@@ -108,19 +100,17 @@ final class EmbeddedLanguageRun {
   }
 
   private void prune(Model model, TaskPass onTest, HeadScores scores) {
-    PruningCurves curves = new PruningCurves(FRACTIONS);
-    curves.add("least important first", List.of(follow(model, onTest, scores.plan())));
-    List<List<PruningSchedule.Step>> random = new ArrayList<>();
-    for (int i = 0; i < RANDOM_ORDERS; i++) {
-      random.add(follow(model, onTest, PruningPlan.random(model, seed + i)));
-    }
-    curves.add("random, seed " + seed, List.of(random.get(0)));
-    curves.add("random, mean of " + RANDOM_ORDERS + " seeds", random);
-    curves.add("most important first", List.of(follow(model, onTest, scores.plan().reversed())));
+    PruningCurves curves =
+        PruningCurves.ofThreeOrders(
+            model,
+            scores,
+            seed,
+            mask -> onTest.scores("pruning", mask).get(TokenPredictions.PERPLEXITY));
     curves.print(out, "Perplexity of the test text's bytes without a part of the heads");
-    Map<String, Object> byOrder = new LinkedHashMap<>();
-    curves.curves().forEach(curve -> byOrder.put(curve.name(), curve.means()));
-    results.put("fractions", curves.fractions()).put(TokenPredictions.PERPLEXITY, byOrder).write();
+    results
+        .put("fractions", curves.fractions())
+        .put(TokenPredictions.PERPLEXITY, curves.means())
+        .write();
     CurveReport.write(
         results.file(Results.REPORT),
         "Pruning the attention heads of a small GPT-2",
@@ -129,18 +119,5 @@ final class EmbeddedLanguageRun {
         "perplexity",
         curves,
         scores);
-  }
-
-  private static List<PruningSchedule.Step> follow(Model model, TaskPass onTest, PruningPlan plan) {
-    List<PruningSchedule.Step> steps =
-        PruningSchedule.of(FRACTIONS)
-            .inPlace()
-            .follow(
-                model,
-                plan,
-                mask -> onTest.scores("pruning", mask).get(TokenPredictions.PERPLEXITY),
-                step -> {});
-    model.restoreHeads();
-    return steps;
   }
 }

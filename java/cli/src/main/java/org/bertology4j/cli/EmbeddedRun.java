@@ -8,21 +8,16 @@ import de.bwaldvogel.liblinear.Problem;
 import de.bwaldvogel.liblinear.SolverType;
 import java.io.PrintWriter;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
 import org.bertology4j.HeadImportance;
-import org.bertology4j.HeadMask;
 import org.bertology4j.HeadScores;
 import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
 import org.bertology4j.ModelReplicas;
-import org.bertology4j.PruningPlan;
-import org.bertology4j.PruningSchedule;
 import org.bertology4j.RunOptions;
 import org.bertology4j.text.Batches;
 import org.bertology4j.text.Dataset;
@@ -38,8 +33,6 @@ import org.bertology4j.text.UciSentences;
  */
 final class EmbeddedRun {
   private static final String MODEL = "bge-small-en-v1.5";
-  private static final double[] FRACTIONS = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8};
-  private static final int RANDOM_ORDERS = 5;
 
   /** scikit-learn's C; components of unit vectors are small, so its default of 1 binds too much. */
   private static final double CLASSIFIER_C = 10;
@@ -95,9 +88,7 @@ final class EmbeddedRun {
       HeadImportance importance =
           onTrain.measure("importance", accumulator.withEntropies()).importance();
       double seconds = (System.nanoTime() - start) * 1e-9;
-      HeadScores scores = importance.scores(options.kind());
-      scores = options.byLayer() ? scores.normalizedByLayer() : scores;
-      scores = options.globally() ? scores.normalizedGlobally() : scores;
+      HeadScores scores = options.scores(importance);
       Tables.print(out, "Head importance scores", scores);
       Tables.printRanks(out, "Head ranks, 0 for the most important", scores);
       out.printf(
@@ -182,19 +173,11 @@ final class EmbeddedRun {
   }
 
   private void prune(Model model, TaskPass onTest, HeadScores scores) {
-    PruningCurves curves = new PruningCurves(FRACTIONS);
-    curves.add("least important first", List.of(follow(model, onTest, scores.plan())));
-    List<List<PruningSchedule.Step>> random = new ArrayList<>();
-    for (int i = 0; i < RANDOM_ORDERS; i++) {
-      random.add(follow(model, onTest, PruningPlan.random(model, seed + i)));
-    }
-    curves.add("random, seed " + seed, List.of(random.get(0)));
-    curves.add("random, mean of " + RANDOM_ORDERS + " seeds", random);
-    curves.add("most important first", List.of(follow(model, onTest, scores.plan().reversed())));
+    PruningCurves curves =
+        PruningCurves.ofThreeOrders(
+            model, scores, seed, mask -> onTest.scores("pruning", mask).get(ACCURACY));
     curves.print(out, "Accuracy on the test sentences without a part of the heads");
-    Map<String, Object> byOrder = new LinkedHashMap<>();
-    curves.curves().forEach(curve -> byOrder.put(curve.name(), curve.means()));
-    results.put("fractions", curves.fractions()).put("accuracy", byOrder).write();
+    results.put("fractions", curves.fractions()).put("accuracy", curves.means()).write();
     CurveReport.write(
         results.file("report.html"),
         "Pruning the attention heads of " + MODEL,
@@ -203,18 +186,5 @@ final class EmbeddedRun {
         "accuracy",
         curves,
         scores);
-  }
-
-  private static List<PruningSchedule.Step> follow(Model model, TaskPass onTest, PruningPlan plan) {
-    List<PruningSchedule.Step> steps =
-        PruningSchedule.of(FRACTIONS)
-            .inPlace()
-            .follow(model, plan, mask -> score(onTest, mask), step -> {});
-    model.restoreHeads();
-    return steps;
-  }
-
-  private static double score(TaskPass onTest, HeadMask mask) {
-    return onTest.scores("pruning", mask).get(ACCURACY);
   }
 }

@@ -2,13 +2,23 @@ package org.bertology4j.cli;
 
 import java.io.PrintWriter;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
+import java.util.function.ToDoubleFunction;
 import java.util.stream.IntStream;
+import org.bertology4j.HeadMask;
+import org.bertology4j.HeadScores;
+import org.bertology4j.Model;
+import org.bertology4j.PruningPlan;
 import org.bertology4j.PruningSchedule;
 
 /** Scores by fraction of heads removed, for several orders of removal. */
 final class PruningCurves {
+  private static final double[] FRACTIONS = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8};
+  private static final int RANDOM_ORDERS = 5;
+
   private final List<Double> fractions;
   private final List<Curve> curves = new ArrayList<>();
 
@@ -28,6 +38,34 @@ final class PruningCurves {
       all.add(fraction);
     }
     this.fractions = List.copyOf(all);
+  }
+
+  /**
+   * Removes heads in three orders: least important first, at random, and most important first.
+   *
+   * @param seed of the first of the random orders
+   * @param score of the model under a mask
+   */
+  static PruningCurves ofThreeOrders(
+      Model model, HeadScores scores, long seed, ToDoubleFunction<HeadMask> score) {
+    PruningCurves curves = new PruningCurves(FRACTIONS);
+    curves.add("least important first", List.of(follow(model, scores.plan(), score)));
+    List<List<PruningSchedule.Step>> random = new ArrayList<>();
+    for (int i = 0; i < RANDOM_ORDERS; i++) {
+      random.add(follow(model, PruningPlan.random(model, seed + i), score));
+    }
+    curves.add("random, seed " + seed, List.of(random.get(0)));
+    curves.add("random, mean of " + RANDOM_ORDERS + " seeds", random);
+    curves.add("most important first", List.of(follow(model, scores.plan().reversed(), score)));
+    return curves;
+  }
+
+  private static List<PruningSchedule.Step> follow(
+      Model model, PruningPlan plan, ToDoubleFunction<HeadMask> score) {
+    List<PruningSchedule.Step> steps =
+        PruningSchedule.of(FRACTIONS).inPlace().follow(model, plan, score, step -> {});
+    model.restoreHeads();
+    return steps;
   }
 
   /** Adds an order, run once or several times. */
@@ -51,6 +89,13 @@ final class PruningCurves {
 
   List<Curve> curves() {
     return List.copyOf(curves);
+  }
+
+  /** The score at each fraction, by the name of the order. */
+  Map<String, Object> means() {
+    Map<String, Object> byOrder = new LinkedHashMap<>();
+    curves.forEach(curve -> byOrder.put(curve.name(), curve.means()));
+    return byOrder;
   }
 
   void print(PrintWriter out, String title) {

@@ -3,12 +3,15 @@ package org.bertology4j.cli;
 import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
 import java.io.IOException;
+import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.bertology4j.BertologyException;
+import org.bertology4j.HeadImportance;
+import org.bertology4j.ModelConfig;
 import org.bertology4j.checkpoint.AtomicFiles;
 
 /**
@@ -20,11 +23,13 @@ final class Results {
   static final String JSON = "results.json";
   static final String IMPORTANCE = "head_importance.npy";
   static final String ENTROPY = "attn_entropy.npy";
+  static final String RELATIVE_ENTROPY = "attn_entropy_relative.npy";
   static final String MASK = "head_mask.npy";
   static final String REPORT = "report.html";
 
   /** The first to go: what it says is not true without the others. */
-  private static final List<String> ALL = List.of(JSON, IMPORTANCE, ENTROPY, MASK, REPORT);
+  private static final List<String> ALL =
+      List.of(JSON, IMPORTANCE, ENTROPY, RELATIVE_ENTROPY, MASK, REPORT);
 
   private static final Gson GSON =
       new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().serializeNulls().create();
@@ -61,6 +66,20 @@ final class Results {
   /** Writes results.json with the entries so far. */
   void write() {
     AtomicFiles.writeString(file(JSON), GSON.toJson(entries) + "\n");
+  }
+
+  /**
+   * Writes the entropies of attention and prints them; of a causal model, whose first tokens see
+   * few others, also those relative to the largest possible.
+   */
+  void entropies(PrintWriter out, ModelConfig config, HeadImportance importance) {
+    Npy.write(file(ENTROPY), importance.entropy());
+    Tables.print(out, "Attention entropies", importance.entropy());
+    if (config.architecture().isCausal()) {
+      Npy.write(file(RELATIVE_ENTROPY), importance.relativeEntropy());
+      Tables.print(
+          out, "Attention entropies, of the largest possible", importance.relativeEntropy());
+    }
   }
 
   /** The file of this name, to be written now. */

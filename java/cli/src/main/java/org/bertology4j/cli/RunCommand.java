@@ -344,7 +344,7 @@ final class RunCommand implements Callable<Integer> {
     documents.checkUsage(spec);
     require(
         isLanguageModel() || !documents.given(),
-        "--block_size, --stride and --token_ids are of the task %s",
+        "--block_size, --stride, --token_ids and --pad_token_id are of the task %s",
         Task.LANGUAGE_MODEL);
     boolean embedded = task.isEmpty() || isLanguageModel();
     if (model.isEmpty() && embedded && dataDir.isEmpty() && table().isEmpty()) {

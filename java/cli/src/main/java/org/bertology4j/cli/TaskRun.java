@@ -83,7 +83,6 @@ final class TaskRun {
     HeadImportance importance = result.importance();
     Evaluation evaluation = evaluation(result);
     Map<String, Double> measured = result.scores();
-    Npy.write(results.file(Results.ENTROPY), importance.entropy());
     Npy.write(results.file(Results.IMPORTANCE), evaluation.importance());
     results
         .put("examples", importance.examples())
@@ -100,7 +99,7 @@ final class TaskRun {
         .put("metric", task.metricName())
         .put("importance_seconds", seconds)
         .write();
-    Tables.print(out, "Attention entropies", importance.entropy());
+    results.entropies(out, model.config(), importance);
     Tables.print(out, "Head importance scores", evaluation.importance());
     Tables.printRanks(out, "Head ranks, 0 for the most important", evaluation.importance());
     measured.forEach((name, score) -> out.printf(Locale.ROOT, "%s: %.5f%n", name, score));

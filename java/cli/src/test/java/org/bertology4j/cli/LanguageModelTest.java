@@ -15,6 +15,8 @@ import java.util.List;
 import org.bertology4j.Activations;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
+import org.bertology4j.HeadImportance;
+import org.bertology4j.HeadScores;
 import org.bertology4j.LanguageModelScore;
 import org.bertology4j.Model;
 import org.bertology4j.checkpoint.SafetensorsFile;
@@ -73,8 +75,8 @@ class LanguageModelTest {
     double[] least = doubles(curves.getAsJsonArray("least important first"));
     double[] random = doubles(curves.getAsJsonArray("random, mean of 5 seeds"));
     double[] most = doubles(curves.getAsJsonArray("most important first"));
-    // What transformers computes of the same blocks.
-    assertEquals(2.875704889, least[0], 2e-5);
+    // What transformers computes of the same blocks: kjv_gpt2_perplexity.py.
+    assertEquals(2.8757048806, least[0], 2e-5);
     int half = Arrays.binarySearch(doubles(results().getAsJsonArray("fractions")), 0.5);
     assertTrue(least[half] - least[0] < (most[half] - most[0]) / 3, said);
     assertTrue(least[half] < random[half], said);
@@ -108,10 +110,49 @@ class LanguageModelTest {
       Path file = Tiny.write(temporary.resolve("ids.txt"), ids);
       run("--input", file, "--token_ids", "--batch_size", 5);
       assertEquals(expected.perplexity(), perplexity(), 1e-5);
+      List<String> padded = ids.stream().map(line -> "256 256 " + line + " 256").toList();
+      Path filled = Tiny.write(temporary.resolve("padded.txt"), padded);
+      run("--input", filled, "--token_ids", "--pad_token_id", 256);
+      assertEquals(expected.perplexity(), perplexity(), 1e-5);
       Path table = Tiny.table(temporary.resolve("t.tsv"), "verse", Files.readAllLines(text));
       run("--input", table, "--text_column", "verse");
       assertEquals(expected.perplexity(), perplexity(), 1e-5);
     }
+  }
+
+  /** Entropies are there as they are and relative to what each token could have. */
+  @Test
+  void entropiesAreBesideEachOther() throws IOException {
+    String said = run("--input", text);
+    assertTrue(said.contains("Attention entropies" + System.lineSeparator()), said);
+    assertTrue(said.contains("Attention entropies, of the largest possible"), said);
+    try (Model model = Model.load(MODEL);
+        Tokenizer tokenizer = Tokenizer.load(MODEL)) {
+      HeadImportance importance =
+          HeadImportance.measure(
+              model,
+              Documents.ofLines(text, tokenizer).labelledBatches(1),
+              new HeadImportance.Accumulator(model).withEntropies(),
+              run -> {});
+      assertClose(importance.entropy(), "attn_entropy.npy");
+      assertClose(importance.relativeEntropy(), "attn_entropy_relative.npy");
+    }
+  }
+
+  private void assertClose(HeadScores expected, String file) throws IOException {
+    float[][] actual = Npy.read(output.resolve(file));
+    assertEquals(expected.layers(), actual.length);
+    for (int l = 0; l < actual.length; l++) {
+      for (int h = 0; h < actual[l].length; h++) {
+        assertEquals(expected.get(l, h), actual[l][h], 1e-5, file + " " + l + ":" + h);
+      }
+    }
+  }
+
+  @Test
+  void textsThatAreCutAreCounted() throws IOException {
+    Path file = Tiny.write(temporary.resolve("long.txt"), List.of("a".repeat(300), "Amen."));
+    assertTrue(run("--input", file).contains("2 texts of 261 tokens, 1 of them cut"));
   }
 
   @Test
@@ -204,6 +245,7 @@ class LanguageModelTest {
     misused("--block_size is 1", start, "--input", text, "--block_size", 1);
     misused(
         "--stride is 9, expected 1 to 8", start, "--input", text, "--block_size", 8, "--stride", 9);
+    misused("--pad_token_id needs --token_ids", start, "--input", text, "--pad_token_id", 3);
     misused("has no metric \"f1\"", start, "--input", text, "--metric_name", "f1");
     misused(
         "are of the task lm",
@@ -211,6 +253,18 @@ class LanguageModelTest {
         "--input",
         text,
         "--token_ids");
+    Path some = Tiny.write(temporary.resolve("some.txt"), List.of("Amen.", "a"));
+    Cli.fails(
+        "some.txt: text 2 of 2 has one token, and nothing to predict",
+        "capture",
+        "--model_name_or_path",
+        MODEL,
+        "--input",
+        some,
+        "--capture",
+        "head_gradients",
+        "--output",
+        temporary.resolve("captured.safetensors"));
     Path one = Tiny.write(temporary.resolve("one.txt"), List.of("a"));
     Cli.fails(
         "no text has two tokens",

@@ -4,6 +4,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.stream.IntStream;
 import org.bertology4j.Batch;
 import org.bertology4j.BertologyException;
@@ -22,8 +23,9 @@ public final class Documents {
    *
    * @param context how many of the tokens at its start do not count, because another document has
    *     predicted them
+   * @param cut whether it had more tokens
    */
-  private record Document(int[] ids, int context) {
+  private record Document(int[] ids, int context, boolean cut) {
     boolean isPredicted() {
       return ids.length > Math.max(1, context);
     }
@@ -42,7 +44,7 @@ public final class Documents {
     for (String line : Utf8Reader.readAll(file).lines().toList()) {
       number++;
       if (!line.isBlank()) {
-        documents.add(new Document(ids(tokenizer, TextPair.of(line), file + ":" + number), 0));
+        documents.add(of(tokenizer.ids(TextPair.of(line), file + ":" + number)));
       }
     }
     return new Documents(file.toString(), documents);
@@ -53,16 +55,12 @@ public final class Documents {
     return new Documents(
         dataset.name(),
         IntStream.range(0, dataset.size())
-            .mapToObj(
-                i -> {
-                  String what = dataset.name() + ": example " + i;
-                  return new Document(ids(tokenizer, dataset.text(i), what), 0);
-                })
+            .mapToObj(i -> of(tokenizer.ids(dataset.text(i), dataset.name() + ": example " + i)))
             .toList());
   }
 
-  private static int[] ids(Tokenizer tokenizer, TextPair text, String what) {
-    return tokenizer.ids(text, what).ids();
+  private static Document of(Tokenizer.Ids found) {
+    return new Document(found.ids(), 0, found.cut());
   }
 
   /**
@@ -84,7 +82,11 @@ public final class Documents {
     int counted = 0;
     for (int start = 0; counted < ids.length; start += stride) {
       int end = Math.min(ids.length, start + length);
-      documents.add(new Document(Arrays.copyOfRange(ids, start, end), counted - start));
+      Document block = new Document(Arrays.copyOfRange(ids, start, end), counted - start, false);
+      // At the end a token may be left over, with nothing that it is predicted from.
+      if (documents.isEmpty() || block.isPredicted()) {
+        documents.add(block);
+      }
       counted = end;
     }
     return new Documents(file.toString(), documents);
@@ -97,6 +99,15 @@ public final class Documents {
    * @param maxLength the most tokens of a text; what is longer is cut
    */
   public static Documents ofIds(Path file, int vocabulary, int maxLength) {
+    return ofIds(file, vocabulary, maxLength, OptionalInt.empty());
+  }
+
+  /**
+   * The same of a file whose lines were filled up to one length, which run_prune_gpt.py needs.
+   *
+   * @param padding the id that fills them up, which is left out at both ends of a line
+   */
+  public static Documents ofIds(Path file, int vocabulary, int maxLength, OptionalInt padding) {
     List<Document> documents = new ArrayList<>();
     int number = 0;
     for (String line : Utf8Reader.readAll(file).lines().toList()) {
@@ -114,11 +125,25 @@ public final class Documents {
             vocabulary - 1);
         ids[i] = Integer.parseInt(words[i]);
       }
+      ids = padding.isPresent() ? withoutPadding(ids, padding.getAsInt()) : ids;
       if (ids.length > 0) {
-        documents.add(new Document(Arrays.copyOf(ids, Math.min(ids.length, maxLength)), 0));
+        int kept = Math.min(ids.length, maxLength);
+        documents.add(new Document(Arrays.copyOf(ids, kept), 0, kept < ids.length));
       }
     }
     return new Documents(file.toString(), documents);
+  }
+
+  private static int[] withoutPadding(int[] ids, int padding) {
+    int start = 0;
+    int end = ids.length;
+    while (start < end && ids[start] == padding) {
+      start++;
+    }
+    while (end > start && ids[end - 1] == padding) {
+      end--;
+    }
+    return Arrays.copyOfRange(ids, start, end);
   }
 
   /** The first so many of them, or all if there are fewer. */
@@ -141,6 +166,19 @@ public final class Documents {
   /** Tokens of all of them. */
   public long tokens() {
     return documents.stream().mapToLong(document -> document.ids().length).sum();
+  }
+
+  /** These, if all of them have something to be predicted; throws otherwise. */
+  public Documents allPredicted() {
+    for (int i = 0; i < documents.size(); i++) {
+      BertologyException.check(
+          documents.get(i).isPredicted(),
+          "%s: text %d of %d has one token, and nothing to predict",
+          name,
+          i + 1,
+          size());
+    }
+    return this;
   }
 
   /** Batches of so many documents, without labels; the last may have fewer. */
@@ -202,9 +240,11 @@ public final class Documents {
             .toArray(int[][]::new));
   }
 
-  /** Such as {@code text.txt: 12 texts of 1200 tokens}. */
+  /** Such as {@code text.txt: 12 texts of 1200 tokens, 2 of them cut}. */
   @Override
   public String toString() {
-    return String.format("%s: %d texts of %d tokens", name, size(), tokens());
+    long cut = documents.stream().filter(Document::cut).count();
+    return String.format("%s: %d texts of %d tokens", name, size(), tokens())
+        + (cut == 0 ? "" : String.format(", %d of them cut", cut));
   }
 }

@@ -201,8 +201,12 @@ public final class Tokenizer implements AutoCloseable {
     return batch.build();
   }
 
-  /** What a model takes of an example. */
-  record Ids(int[] ids, int[] typeIds) {}
+  /**
+   * What a model takes of an example.
+   *
+   * @param cut whether the text has more
+   */
+  record Ids(int[] ids, int[] typeIds, boolean cut) {}
 
   /**
    * The ids of a text.
@@ -210,7 +214,9 @@ public final class Tokenizer implements AutoCloseable {
    * @param what what to call the text in messages
    */
   Ids ids(TextPair text, String what) {
-    Ids found = tokenizer.encode(text, tokens -> new Ids(tokens.ids(), typeIds(tokens)));
+    Ids found =
+        tokenizer.encode(
+            text, tokens -> new Ids(tokens.ids(), typeIds(tokens), tokens.truncated()));
     checkNotEmpty(found.ids().length, text, what);
     return found;
   }

@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.stream.IntStream;
 import org.bertology4j.Batch;
 import org.junit.jupiter.api.AfterEach;
@@ -57,9 +58,28 @@ class DocumentsTest {
         tokenizer.encode(TextPair.of("the cat sat")).ids(), batches.get(0).inputIds(0));
     assertEquals(POSITIONS, batches.get(1).length(0), "cut to what the model can take");
     assertEquals(Batch.Loss.NONE, batches.get(0).loss());
+    assertEquals("2 texts of " + documents.tokens() + " tokens, 1 of them cut", said(documents));
+    Documents first = documents.first(1);
+    assertEquals("1 texts of " + first.tokens() + " tokens", said(first));
     assertEquals(1, documents.first(1).size());
     assertEquals(2, documents.first(7).size());
     Expect.invalid(() -> Documents.ofLines(text("\n \n"), tokenizer), "text.txt has no texts");
+  }
+
+  private static String said(Documents documents) {
+    return documents.toString().substring(documents.toString().indexOf(": ") + 2);
+  }
+
+  /** A token that is left over at the end of the last block is predicted from nothing. */
+  @Test
+  void blocksHaveSomethingToPredict() {
+    int[] whole = tokenizer.wholeText("the cat sat on the mat");
+    Documents blocks =
+        Documents.ofBlocks(
+            text("the cat sat on the mat"), tokenizer, whole.length - 1, whole.length - 1);
+    assertEquals(1, blocks.allPredicted().size());
+    assertEquals(whole.length - 1, blocks.tokens());
+    assertEquals(1, Documents.ofBlocks(text("a"), tokenizer, 8, 8).size());
   }
 
   @Test
@@ -73,6 +93,10 @@ class DocumentsTest {
     assertArrayEquals(batch.inputIds(0), batch.tokenLabels(0));
     Expect.invalid(
         () -> Documents.ofLines(text("a\nb\n"), tokenizer).predicted(), "no text has two tokens");
+    assertEquals(1, predicted.allPredicted().size());
+    Expect.invalid(
+        () -> Documents.ofLines(text("the cat\n\nb\n"), tokenizer).allPredicted(),
+        "text.txt: text 2 of 2 has one token");
   }
 
   /** Every token of the text counts once, but those that have nothing before them. */
@@ -127,6 +151,21 @@ class DocumentsTest {
     assertEquals(2, documents.labelledBatches(3).size());
   }
 
+  /** Lines that were filled up on either side are those that were not. */
+  @Test
+  void paddingOfIdsIsLeftOut() {
+    String lines = "9 9 1 2 9 3\n4 5 9 9 9 9\n9 9 9 9 9 9\n6 7 8 1 2 3\n";
+    Documents documents = Documents.ofIds(text(lines), 421, 5, OptionalInt.of(9));
+    List<int[]> found = ids(documents.batches(1));
+    assertEquals(3, found.size());
+    assertArrayEquals(new int[] {1, 2, 9, 3}, found.get(0));
+    assertArrayEquals(new int[] {4, 5}, found.get(1));
+    assertArrayEquals(new int[] {6, 7, 8, 1, 2}, found.get(2));
+    assertEquals(4, Documents.ofIds(text(lines), 421, 5).size());
+    Expect.invalid(
+        () -> Documents.ofIds(text("9 9\n"), 421, 5, OptionalInt.of(9)), "text.txt has no texts");
+  }
+
   @Test
   void idsThatAreNone() {
     Expect.invalid(
@@ -134,7 +173,8 @@ class DocumentsTest {
         "text.txt:2: \"x\" is no token id, expected 0 to 420");
     Expect.invalid(() -> Documents.ofIds(text("421\n"), 421, POSITIONS), "\"421\" is no token id");
     Expect.invalid(() -> Documents.ofIds(text("-1\n"), 421, POSITIONS), "\"-1\" is no token id");
-    assertEquals(3, Documents.ofIds(text("1 2 3 4 5\n"), 421, 3).batches(1).get(0).tokens(), "cut");
+    Documents cut = Documents.ofIds(text("1 2 3 4 5\n6 7 8\n"), 421, 3);
+    assertEquals("2 texts of 6 tokens, 1 of them cut", said(cut));
   }
 
   @Test
