@@ -189,11 +189,13 @@ __device__ __forceinline__ void multiply_rows(float (&results)[4][4], const floa
   }
 #pragma unroll
   for (int k = 0; k < kDim / 16; ++k) {
-    const auto left = Product::left(
-        Product::keep(row_of<kDim>(rows, first, k, lane), row_of<kDim>(rows, first + 8, k, lane)));
+    const auto left = Product::left(Product::keep(row_of<kDim, 0>(rows, first, k, lane),
+                                                  row_of<kDim, 1>(rows, first, k, lane)));
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      Product::multiply(results[j], left, Product::right(row_of<kDim>(columns, 8 * j, k, lane)));
+    for (int j = 0; j < 4; j += 2) {
+      Product::multiply(results[j], left, Product::right(row_of<kDim, 0>(columns, 8 * j, k, lane)));
+      Product::multiply(results[j + 1], left,
+                        Product::right(row_of<kDim, 1>(columns, 8 * j, k, lane)));
     }
   }
 }
@@ -266,7 +268,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
               return load_four(output + offset + 4 * c, shape.head_dim - 4 * c, shape.aligned);
             },
             [&](int c) {
-              const float4 d = *reinterpret_cast<float4*>(tile_chunk<kDim>(d_outputs, i, c));
+              const float4 d = load_shared(tile_chunk<kDim>(d_outputs, i, c));
               if (op.d_head_outputs != nullptr) {
                 store_four(at.dense(op.d_head_outputs) + query * at.width + offset + 4 * c,
                            {mask * d.x, mask * d.y, mask * d.z, mask * d.w}, shape.head_dim - 4 * c,
@@ -357,9 +359,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
         for (int k = 0; k < end; k += 16) {
           const int of_key = k + 4 * lane.t;
           const auto left = Product::left(Product::keep(
-              *reinterpret_cast<float4*>(score_at(d_scores, scores_width, row + lane.g, of_key)),
-              *reinterpret_cast<float4*>(
-                  score_at(d_scores, scores_width, row + lane.g + 8, of_key))));
+              load_shared(score_at(d_scores, scores_width, row + lane.g, of_key)),
+              load_shared(score_at(d_scores, scores_width, row + lane.g + 8, of_key))));
           const Columns<kDim, true> columns(keys, k, part, lane);
 #pragma unroll
           for (int i = 0; i < 4; ++i) {

@@ -24,23 +24,29 @@ struct Forward {
   bool resident;         // one tile holds all keys of a sequence; else two take turns
 };
 
-/// Keys whose scores a warp holds at a time.
-template <int kDim>
+/// Keys whose scores a warp holds at a time, as many as registers allow.
+template <class Product, int kDim>
 constexpr int kChunk = kDim <= 64 ? 64 : 32;
+template <>
+constexpr int kChunk<FloatProduct, 128> = 16;
+
+/// Keys of each of two tiles that take turns.
+template <int kDim>
+constexpr int kTurnKeys = kDim <= 64 ? 64 : 32;
 
 /// Rows of probabilities on their way to memory: so many floats apart that no bank is met twice.
-template <int kDim>
-constexpr int kStagedStride = kChunk<kDim> + 8;
+template <class Product, int kDim>
+constexpr int kStagedStride = kChunk<Product, kDim> + 8;
 constexpr int kStagedRows = 8;  // of a warp
 
 /// scores[8 keys each][elements of a product] of sixteen queries and the keys from row `first` of a
 /// tile on, of which those in front of `end` are computed, sixteen at a time.
 template <class Product, int kDim>
-__device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<kDim> / 8][4],
+__device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<Product, kDim> / 8][4],
                                               const typename Product::KeptLeft (&query)[kDim / 16],
                                               const float* keys, int first, int end, Lane lane) {
 #pragma unroll
-  for (int j = 0; j < kChunk<kDim> / 8; j += 2) {
+  for (int j = 0; j < kChunk<Product, kDim> / 8; j += 2) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) scores[j][e] = scores[j + 1][e] = 0;
     if (first + 8 * j >= end) continue;
@@ -48,9 +54,9 @@ __device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<kDim> / 8][
     for (int k = 0; k < kDim / 16; ++k) {
       const auto left = Product::left(query[k]);
       Product::multiply(scores[j], left,
-                        Product::right(row_of<kDim>(keys, first + 8 * j, k, lane)));
+                        Product::right(row_of<kDim, 0>(keys, first + 8 * j, k, lane)));
       Product::multiply(scores[j + 1], left,
-                        Product::right(row_of<kDim>(keys, first + 8 * j + 8, k, lane)));
+                        Product::right(row_of<kDim, 1>(keys, first + 8 * j, k, lane)));
     }
   }
 }
@@ -103,7 +109,7 @@ struct RowState {
 template <class Product, int kDim>
 __global__ void __launch_bounds__(kMaxWarps* kWarp)
     forward(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
-  constexpr int kKeys = kChunk<kDim>;
+  constexpr int kKeys = kChunk<Product, kDim>;
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
@@ -117,8 +123,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   const float* key = shape.key + at.first_key * shape.key_stride + at.column;
   const float* value = shape.value + at.first_key * shape.key_stride + at.column;
   const int tile_floats = op.tile_keys * kDim;
-  float* staged =
-      shared + (op.resident ? 2 : 4) * tile_floats + warp * kStagedRows * kStagedStride<kDim>;
+  float* staged = shared + (op.resident ? 2 : 4) * tile_floats +
+                  warp * kStagedRows * kStagedStride<Product, kDim>;
 
   const auto keys_of = [&](int tile) {
     return shared + (op.resident ? 0 : tile % 2 * 2 * tile_floats);
@@ -279,7 +285,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
         const float log_sum = half == 0 ? upper_sum : lower_sum;
 #pragma unroll
         for (int j = 0; j < kKeys / 8; ++j) {
-          float* to = staged + lane.g * kStagedStride<kDim> + 8 * j + 2 * lane.t;
+          float* to = staged + lane.g * kStagedStride<Product, kDim> + 8 * j + 2 * lane.t;
           *reinterpret_cast<float2*>(to) = {mask * exp2_of(scores[j][2 * half] - log_sum),
                                             mask * exp2_of(scores[j][2 * half + 1] - log_sum)};
         }
@@ -287,7 +293,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
         for (int r = 0; r < min(8, rows - 8 * half); ++r) {
           store_run(map + static_cast<int64_t>(8 * half + r) * at.keys + first + row,
                     min(kKeys, at.keys - first - row),
-                    [&](int i) { return staged[r * kStagedStride<kDim> + i]; });
+                    [&](int i) { return staged[r * kStagedStride<Product, kDim> + i]; });
         }
         __syncwarp();
       }
@@ -310,11 +316,12 @@ void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
   const int warps =
       static_cast<int>(std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,
                                            std::min<int64_t>(4, (keys + 15) / 16), kMaxWarps));
-  const int64_t staged =
-      op.probabilities == nullptr ? 0 : warps * kStagedRows * kStagedStride<kDim> * sizeof(float);
+  const int64_t staged = op.probabilities == nullptr
+                             ? 0
+                             : warps * kStagedRows * kStagedStride<Product, kDim> * sizeof(float);
   const int64_t key_bytes = 2 * kDim * sizeof(float);
   op.resident = round_up(keys, 16) * key_bytes + staged <= context.shared_memory_per_block();
-  op.tile_keys = static_cast<int>(op.resident ? round_up(keys, 16) : kChunk<kDim>);
+  op.tile_keys = static_cast<int>(op.resident ? round_up(keys, 16) : kTurnKeys<kDim>);
   const int64_t shared = (op.resident ? 1 : 2) * op.tile_keys * key_bytes + staged;
   allow_shared_memory(context, forward<Product, kDim>, shared);
   each_list(in, nullptr, true, [&](const HeadList& list) {

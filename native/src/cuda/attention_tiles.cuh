@@ -116,6 +116,23 @@ __device__ __forceinline__ void copies_arrived() {
 }
 
 // ----------------------------------------------------------------------------------------------
+// accesses of 16 bytes, which the compiler takes apart now and then
+
+__device__ __forceinline__ float4 load_shared(const float* from) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(from)))
+               : "memory");
+  return v;
+}
+__device__ __forceinline__ void store_global(float* to, const float4& v) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+               "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+               : "memory");
+}
+
+// ----------------------------------------------------------------------------------------------
 // tiles
 
 // A tile is [rows, kDim] in shared memory, its rows in chunks of four floats. Chunks change places
@@ -148,7 +165,7 @@ __device__ __forceinline__ float4 load_four(const float* from, int count, bool a
 __device__ __forceinline__ void store_four(float* to, const float4& values, int count,
                                            bool aligned) {
   if (aligned && count >= 4) {
-    *reinterpret_cast<float4*>(to) = values;
+    store_global(to, values);
     return;
   }
   if (count > 0) to[0] = values.x;
@@ -192,11 +209,13 @@ struct Lane {
   int g, t;
 };
 
-/// Elements 16 k + 4 t ... of row `first` + g of a tile; `first` is a multiple of 8.
-template <int kDim>
+/// Elements 16 k + 4 t ... of row `first` + 8 kEight + g of a tile; `first` is a multiple of 16.
+template <int kDim, int kEight>
 __device__ __forceinline__ float4 row_of(const float* tile, int first, int k, Lane lane) {
-  const int chunk = (4 * k + lane.t) ^ swizzle(lane.g) ^ swizzle(first & 8);
-  return *reinterpret_cast<const float4*>(tile + (first + lane.g) * kDim + 4 * chunk);
+  // All but the constants is the same for every k, and stays in registers.
+  const int even = lane.t ^ swizzle(lane.g) ^ swizzle(8 * kEight);
+  const int chunk = 8 * (k / 2) + (even ^ 4 * (k % 2));
+  return load_shared(tile + (first + lane.g) * kDim + 8 * kEight * kDim + 4 * chunk);
 }
 
 /// The columns 32 u ... of four products whose k is the rows `first` ... + 15 of a tile: a lane's
@@ -211,8 +230,7 @@ struct Columns {
     for (int i = 0; i < 4; ++i) {
       const int step = kQuads ? i : i % 2 + i / 2 * 8;
       const int chunk = 8 * u + (lane_chunk ^ swizzle(step));
-      rows[i] =
-          *reinterpret_cast<const float4*>(tile + (first + lane_row + step) * kDim + 4 * chunk);
+      rows[i] = load_shared(tile + (first + lane_row + step) * kDim + 4 * chunk);
     }
   }
   __device__ __forceinline__ float4 product(int i) const {

@@ -118,7 +118,8 @@ struct FloatProduct {
  private:
   static __device__ __forceinline__ uint32_t to_tf32(float x) {
     uint32_t rounded;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+    // volatile: where it is used, not kept in registers over a loop
+    asm volatile("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
     return rounded;
   }
   static __device__ __forceinline__ void divide(float x, uint32_t* big, uint32_t* small) {
