@@ -180,6 +180,13 @@ struct Packed {
     return {static_cast<int64_t>(offsets.size()) - 1, offsets.data(), pairs.data(), offsets.data(),
             pairs.data()};
   }
+  /// With the numbers also where the kernels of the device under test read them.
+  Sequences sequences(OnDevice& device) const {
+    Sequences result = sequences();
+    result.device_offsets = device(offsets);
+    result.device_pair_offsets = device(pairs);
+    return result;
+  }
   std::vector<int64_t> offsets, pairs;
 };
 

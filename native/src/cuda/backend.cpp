@@ -60,6 +60,8 @@ void CudaBackend::upload(void* device, const void* host, int64_t bytes) {
   const Current current(context_);
   context_.check(cudaMemcpy(device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice),
                  "cudaMemcpy to the device");
+  // It returns when the host's memory is free again; our streams do not wait for the default one.
+  context_.check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
 }
 
 void CudaBackend::download(void* host, const void* device, int64_t bytes) {

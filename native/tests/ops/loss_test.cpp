@@ -20,6 +20,7 @@ double cross_entropy_of(const double* logits, int64_t classes, int32_t label) {
 class LossTest : public ::testing::Test {
  protected:
   std::shared_ptr<Stream> stream = backend().stream();
+  OnDevice device{*stream};
 };
 
 TEST_F(LossTest, CrossEntropyAgreesWithReferenceAndFiniteDifferences) {
@@ -36,8 +37,9 @@ TEST_F(LossTest, CrossEntropyAgreesWithReferenceAndFiniteDifferences) {
     }
     labels[3] = -100;
     std::vector<float> losses(static_cast<size_t>(rows)), d_logits(logits.size());
-    cross_entropy(*stream, {rows, classes, logits.data(), labels.data(), weights.data(),
-                            losses.data(), d_logits.data()});
+    cross_entropy(*stream, {rows, classes, device(logits), device(labels), device(weights),
+                            device(losses), device(d_logits)});
+    device.sync();
     Values expected_losses, expected;
     for (int64_t r = 0; r < rows; ++r) {
       const Values row = widen({logits.begin() + r * classes, logits.begin() + (r + 1) * classes});
@@ -58,20 +60,24 @@ TEST_F(LossTest, CrossEntropyAgreesWithReferenceAndFiniteDifferences) {
 
     // In place, and without weights or gradient.
     std::vector<float> in_place = logits;
-    cross_entropy(*stream, {rows, classes, in_place.data(), labels.data(), weights.data(),
-                            losses.data(), in_place.data()});
+    cross_entropy(*stream, {rows, classes, device(in_place), device(labels), device(weights),
+                            device(losses), device(in_place)});
+    device.sync();
     EXPECT_EQ(in_place, d_logits);
     std::vector<float> again(losses.size());
     cross_entropy(*stream,
-                  {rows, classes, logits.data(), labels.data(), nullptr, again.data(), nullptr});
+                  {rows, classes, device(logits), device(labels), nullptr, device(again), nullptr});
+    device.sync();
     EXPECT_EQ(again, losses);
 
     // Predictions beside the losses, and alone.
     std::vector<float> predictions(losses.size()), alone(losses.size());
-    cross_entropy(*stream, {rows, classes, logits.data(), labels.data(), nullptr, again.data(),
-                            nullptr, predictions.data()});
-    cross_entropy(*stream,
-                  {rows, classes, logits.data(), nullptr, nullptr, nullptr, nullptr, alone.data()});
+    cross_entropy(*stream, {rows, classes, device(logits), device(labels), nullptr, device(again),
+                            nullptr, device(predictions)});
+    device.sync();
+    cross_entropy(*stream, {rows, classes, device(logits), nullptr, nullptr, nullptr, nullptr,
+                            device(alone)});
+    device.sync();
     for (int64_t r = 0; r < rows; ++r) {
       const auto row = logits.begin() + r * classes;
       EXPECT_EQ(predictions[static_cast<size_t>(r)],
@@ -82,11 +88,46 @@ TEST_F(LossTest, CrossEntropyAgreesWithReferenceAndFiniteDifferences) {
   }
 }
 
+TEST_F(LossTest, RowGivesTheSameNumbersAtAnyPlace) {
+  Random random(3);
+  for (const int64_t classes : {83, 1022, 5003}) {
+    const int64_t rows = 9;  // they start at every distance from a multiple of 32 bytes
+    const std::vector<float> row = random.normals(classes, 3);
+    std::vector<float> logits, losses(static_cast<size_t>(rows)), predictions(losses.size());
+    for (int64_t r = 0; r < rows; ++r) logits.insert(logits.end(), row.begin(), row.end());
+    const std::vector<int32_t> labels(losses.size(), 5);
+    std::vector<float> d_logits(logits.size());
+    cross_entropy(*stream, {rows, classes, device(logits), device(labels), nullptr, device(losses),
+                            device(d_logits), device(predictions)});
+    device.sync();
+    const auto first = d_logits.begin(), second = first + classes;
+    for (int64_t r = 1; r < rows; ++r) {
+      EXPECT_EQ(losses[static_cast<size_t>(r)], losses[0]);
+      EXPECT_EQ(predictions[static_cast<size_t>(r)], predictions[0]);
+      EXPECT_TRUE(std::equal(first, second, first + r * classes)) << "row " << r;
+    }
+  }
+}
+
+TEST_F(LossTest, FirstOfEqualLogitsIsPredicted) {
+  for (const int64_t classes : {3, 300, 3001}) {
+    std::vector<float> logits(static_cast<size_t>(3 * classes), -2.0f), predictions(3);
+    logits[static_cast<size_t>(classes - 1)] = logits[1] = 4;
+    logits[static_cast<size_t>(3 * classes - 1)] = 1;
+    cross_entropy(*stream, {3, classes, device(logits), nullptr, nullptr, nullptr, nullptr,
+                            device(predictions)});
+    device.sync();
+    EXPECT_EQ(predictions, (std::vector<float>{1, 0, static_cast<float>(classes - 1)}));
+  }
+}
+
 TEST_F(LossTest, SquaredErrorAndItsGradient) {
   const std::vector<float> predictions = {1, -2, 0.5f};
   const std::vector<float> targets = {0, 1, 0.5f};
   std::vector<float> losses(3), gradient(3);
-  squared_error(*stream, {3, predictions.data(), targets.data(), losses.data(), gradient.data()});
+  squared_error(*stream,
+                {3, device(predictions), device(targets), device(losses), device(gradient)});
+  device.sync();
   EXPECT_EQ(losses, (std::vector<float>{1, 9, 0}));
   EXPECT_EQ(gradient, (std::vector<float>{2, -6, 0}));
 }
@@ -107,7 +148,8 @@ TEST_F(LossTest, ActivationBackwardAgreesWithFiniteDifferences) {
                     activation == Activation::kRelu ? 1 : 1e-8);
         expected.push_back(gradient[i] * reference::activation_slope(activation, x[i]));
       }
-      activation_backward(*stream, {activation, count, x.data(), gradient.data()});
+      activation_backward(*stream, {activation, count, device(x), device(gradient)});
+      device.sync();
       expect_close(gradient, expected, 1e-6);
     }
   }
