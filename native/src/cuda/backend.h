@@ -37,8 +37,12 @@ class CudaBackend final : public Backend {
   Context& context() { return context_; }
 
  private:
+  /// Streams that no run uses, with the memory they keep; whether there were any.
+  bool release_free_streams();
+
   Context context_;
   std::string description_;
+  std::unique_ptr<StreamHandle> transfers_;  // uploads and downloads outside of runs
   std::mutex streams_mutex_;
   std::vector<std::unique_ptr<CudaStream>> free_streams_;
 };
