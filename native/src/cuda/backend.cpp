@@ -1,6 +1,7 @@
 #include "cuda/backend.h"
 
 #include "base/error.h"
+#include "cuda/cublas.h"
 #include "cuda/stream.h"
 
 namespace bertology::cuda {
@@ -31,7 +32,7 @@ std::string describe(const Context& context) {
   return text("device: cuda:", context.ordinal(), " (", device.name, ", compute capability ",
               device.major, ".", device.minor, ", ", device.multiProcessorCount,
               " multiprocessors, ", device.totalGlobalMem >> 20, " MiB)\ndriver: for CUDA ",
-              driver / 1000, ".", driver % 1000 / 10);
+              driver / 1000, ".", driver % 1000 / 10, "\n", Cublas::get().description());
 }
 
 }  // namespace

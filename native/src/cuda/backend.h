@@ -12,6 +12,7 @@
 namespace bertology::cuda {
 
 class CudaStream;
+struct CutSpace;
 
 class CudaBackend final : public Backend {
  public:
@@ -36,6 +37,9 @@ class CudaBackend final : public Backend {
 
   Context& context() { return context_; }
 
+  /// Room that the cuts share that are prepared now; it goes with the last of them.
+  std::shared_ptr<CutSpace> cut_space();
+
  private:
   /// Streams that no run uses, with the memory they keep; whether there were any.
   bool release_free_streams();
@@ -43,6 +47,8 @@ class CudaBackend final : public Backend {
   Context context_;
   std::string description_;
   std::unique_ptr<StreamHandle> transfers_;  // uploads and downloads outside of runs
+  std::mutex cut_space_mutex_;
+  std::weak_ptr<CutSpace> cut_space_;
   std::mutex streams_mutex_;
   std::vector<std::unique_ptr<CudaStream>> free_streams_;
 };

@@ -1,16 +1,228 @@
 #include "ops/linear.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "base/error.h"
+#include "cuda/gemm_tiles.cuh"
+#include "cuda/matrix.h"
 #include "cuda/stream.h"
 
 namespace bertology::cuda {
+namespace {
 
-void CudaStream::linear_forward(const LinearForward&) {
-  fail(BERTOLOGY_UNSUPPORTED, "not written yet");
+// 128 x 128 has the fewest loads for each product; 32 x 64 has sixteenth as many products, so that
+// a short batch still has a tile for each multiprocessor.
+using LargeTile = Tile<128, 128, 3>;
+template <class T>
+using SmallTile = Tile<32, 64, sizeof(T) == 2 ? 5 : 6>;
+
+template <class Shape>
+int64_t tiles_of(const Product& p) {
+  return int64_t{(p.rows + Shape::kRows - 1) / Shape::kRows} *
+         ((p.columns + Shape::kColumns - 1) / Shape::kColumns);
 }
 
-void CudaStream::linear_backward(const LinearBackward&) {
-  fail(BERTOLOGY_UNSUPPORTED, "not written yet");
+template <class T, bool kBackward, class Shape>
+void launch(CudaStream& stream, const Product& p) {
+  constexpr int kShared = kProductShared<T, Shape>;
+  constexpr int kWithoutAsking = 48 << 10;
+  const auto kernel = product_kernel<T, kBackward, Shape>;
+  if (kShared > kWithoutAsking) {
+    stream.context().check(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared),
+        "cudaFuncSetAttribute");
+  }
+  kernel<<<static_cast<unsigned int>(tiles_of<Shape>(p)), kTileThreads, kShared, stream.handle()>>>(
+      p);
+}
+
+template <class T, bool kBackward>
+void launch(CudaStream& stream, Product p) {
+  const auto aligned = [](const void* data, int64_t stride, size_t element) {
+    return reinterpret_cast<uintptr_t>(data) % kChunkBytes == 0 &&
+           stride * static_cast<int64_t>(element) % kChunkBytes == 0;
+  };
+  p.left_aligned = aligned(p.left, p.left_stride, sizeof(float));
+  p.right_aligned = aligned(p.right, p.right_stride, sizeof(T));
+  if (tiles_of<LargeTile>(p) >= stream.context().properties().multiProcessorCount) {
+    launch<T, kBackward, LargeTile>(stream, p);
+  } else {
+    launch<T, kBackward, SmallTile<T>>(stream, p);
+  }
+}
+
+/// The sums of a row do not depend on which other rows there are: both tiles add in the same order.
+template <bool kBackward>
+void multiply_by_tiles(CudaStream& stream, DType dtype, const Product& p) {
+  switch (dtype) {
+    case BERTOLOGY_BFLOAT16:
+      return launch<__nv_bfloat16, kBackward>(stream, p);
+    case BERTOLOGY_FLOAT16:
+      return launch<__half, kBackward>(stream, p);
+    default:
+      return launch<float, kBackward>(stream, p);
+  }
+}
+
+constexpr int kFinishThreads = 256;
+
+/// What comes after the sums of another's product, which are in `p.kept` or else in `p.result`.
+template <bool kBackward>
+__global__ void finish_kernel(const Product p) {
+  const int column = static_cast<int>(blockIdx.x) * kFinishThreads + static_cast<int>(threadIdx.x);
+  if (column >= p.columns) return;
+  const float* sums = p.kept != nullptr ? p.kept : p.result;
+  const float bias = !kBackward && p.bias != nullptr ? p.bias[column] : 0.0f;
+  for (int row = static_cast<int>(blockIdx.y); row < p.rows; row += static_cast<int>(gridDim.y)) {
+    float value[1] = {sums[row * p.result_stride + column]};
+    finish<kBackward>(p, value, row, 1, 1, column, bias);
+  }
+}
+
+template <bool kBackward>
+void multiply_by_cublas(CudaStream& stream, CublasHandle& cublas, const char* name, DType dtype,
+                        Product p) {
+  const void* left = p.left;
+  int64_t left_stride = p.left_stride;
+  if (dtype != BERTOLOGY_FLOAT32) {
+    void* rounded = stream.scratch(int64_t{p.rows} * p.depth * size_of(dtype));
+    round_rows(stream.handle(), dtype, p.left, p.left_stride, p.rows, p.depth, rounded);
+    stream.launched("round_rows", {p.rows, p.depth});
+    left = rounded;
+    left_stride = p.depth;
+  }
+  cublas.multiply(dtype, kBackward, p, left, left_stride, p.kept != nullptr ? p.kept : p.result);
+  if (p.activation == Activation::kNone && p.bias == nullptr && p.kept == nullptr) return;
+  p.accumulate = false;  // cuBLAS has done it
+  const dim3 grid(static_cast<unsigned int>((p.columns + kFinishThreads - 1) / kFinishThreads),
+                  static_cast<unsigned int>(std::min(p.rows, 65535)));
+  finish_kernel<kBackward><<<grid, kFinishThreads, 0, stream.handle()>>>(p);
+  stream.launched(name, {p.rows, p.columns});
+}
+
+template <bool kBackward>
+void multiply(CudaStream& stream, const char* name, DType dtype, const Product& p) {
+  CublasHandle* cublas = stream.cublas();
+  if (cublas != nullptr && p.depth > 0) {
+    return multiply_by_cublas<kBackward>(stream, *cublas, name, dtype, p);
+  }
+  multiply_by_tiles<kBackward>(stream, dtype, p);
+  if (kBackward) {
+    stream.launched(name, {p.rows, p.depth, p.columns});
+  } else {
+    stream.launched(name, {p.rows, p.columns, p.depth});
+  }
+}
+
+void check_size(int64_t size) {
+  check_internal(size <= std::numeric_limits<int>::max(), "a matrix product of ", size, " rows");
+}
+
+/// Some numbers of both signs: products of zeros need less power, and so run faster.
+__global__ void fill_kernel(float* values, int64_t count) {
+  const int64_t i = int64_t{blockIdx.x} * kFinishThreads + threadIdx.x;
+  if (i < count)
+    values[i] = static_cast<float>(static_cast<uint32_t>(i) * 2654435761u >> 8) / 8388608.0f - 1.0f;
+}
+
+}  // namespace
+
+void CudaStream::linear_forward(const LinearForward& op) {
+  const Matrix& matrix = static_cast<const Matrix&>(*op.weight);
+  const int64_t first = op.first_part * matrix.part_outputs();
+  check_size(op.rows);
+  Product p;
+  p.left = op.input;
+  p.left_stride = matrix.inputs();
+  p.right = matrix.part(op.first_part);
+  p.right_stride = matrix.inputs();
+  p.result = op.output;
+  p.result_stride = op.output_stride;
+  p.rows = static_cast<int>(op.rows);
+  p.columns = static_cast<int>(op.parts * matrix.part_outputs());
+  p.depth = static_cast<int>(matrix.inputs());
+  p.activation = op.activation;
+  p.bias = op.bias == nullptr ? nullptr : op.bias + first;
+  p.kept = op.preactivation;
+  multiply<false>(*this, "linear_forward", matrix.dtype(), p);
+}
+
+void CudaStream::linear_backward(const LinearBackward& op) {
+  const Matrix& matrix = static_cast<const Matrix&>(*op.weight);
+  if (matrix.inputs() == 0) return;
+  check_size(op.rows);
+  Product p;
+  p.left = op.d_output;
+  p.left_stride = op.d_output_stride;
+  p.right = matrix.part(op.first_part);
+  p.right_stride = matrix.inputs();
+  p.result = op.d_input;
+  p.result_stride = matrix.inputs();
+  p.rows = static_cast<int>(op.rows);
+  p.columns = static_cast<int>(matrix.inputs());
+  p.depth = static_cast<int>(op.parts * matrix.part_outputs());
+  p.accumulate = op.accumulate;
+  p.activation = op.activation;
+  p.preactivation = op.preactivation;
+  multiply<true>(*this, "linear_backward", matrix.dtype(), p);
+}
+
+double CudaBackend::matrix_peak(DType dtype, double seconds) {
+  constexpr int kSmallest = 256, kLargest = 4096;
+  constexpr double kShare = 0.05;  // of the time, for each measurement
+  const std::shared_ptr<Stream> lent = stream();
+  CudaStream& stream = static_cast<CudaStream&>(*lent);
+  const EventHandle begin(context_, true), end(context_, true);
+  const auto time = [&](int runs, const auto& run) {
+    context_.check(cudaEventRecord(begin.get(), stream.handle()), "cudaEventRecord");
+    for (int i = 0; i < runs; ++i) run();
+    context_.check(cudaEventRecord(end.get(), stream.handle()), "cudaEventRecord");
+    stream.synchronize();
+    float milliseconds = 0;
+    context_.check(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()),
+                   "cudaEventElapsedTime");
+    return std::max(static_cast<double>(milliseconds) / 1000, 1e-6);
+  };
+  double best = 0;
+  for (int size = kSmallest; size <= kLargest; size *= 2) {
+    const int64_t count = int64_t{size} * size;
+    const DeviceBuffer left(context_, count * 4, "timing products");
+    const DeviceBuffer right(context_, count * size_of(dtype), "timing products");
+    const DeviceBuffer result(context_, count * 4, "timing products");
+    fill_kernel<<<static_cast<unsigned int>(count / kFinishThreads), kFinishThreads, 0,
+                  stream.handle()>>>(static_cast<float*>(left.data()), count);
+    stream.launched("fill", {count});
+    Product p;
+    p.left = static_cast<const float*>(left.data());
+    p.right = right.data();
+    p.result = static_cast<float*>(result.data());
+    p.left_stride = p.right_stride = p.result_stride = size;
+    p.rows = p.columns = p.depth = size;
+    if (dtype == BERTOLOGY_FLOAT32) {
+      stream.copy(static_cast<float*>(right.data()), p.left, count);
+    } else {
+      round_rows(stream.handle(), dtype, p.left, size, size, size, right.data());
+      stream.launched("round_rows", {size, size});
+    }
+    double longest = 0;
+    const auto measure = [&](const auto& run) {
+      const double once = time(1, run);
+      const int runs = static_cast<int>(std::clamp(kShare * seconds / once, 1.0, 1000.0));
+      const double took = time(runs, run) / runs;
+      best = std::max(best, 2.0 * size * size * size / took);
+      longest = std::max(longest, took);
+    };
+    measure([&] {
+      multiply_by_tiles<false>(stream, dtype, p);
+      stream.launched("linear_forward", {size, size, size});
+    });
+    if (CublasHandle* cublas = stream.cublas()) {
+      measure([&] { cublas->multiply(dtype, false, p, right.data(), size, p.result); });
+    }
+    if (8 * longest > kShare * seconds) break;  // the next size takes 8 times as long
+  }
+  return best;
 }
 
 }  // namespace bertology::cuda

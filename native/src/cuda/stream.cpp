@@ -53,6 +53,12 @@ void* CudaStream::scratch(int64_t bytes) {
   return scratch_.data();
 }
 
+CublasHandle* CudaStream::cublas() {
+  if (cublas_ == nullptr && Cublas::get().found())
+    cublas_ = std::make_unique<CublasHandle>(context(), handle());
+  return cublas_.get();
+}
+
 char* CudaStream::stage(int64_t bytes) {
   constexpr int64_t kLeast = int64_t{1} << 16;
   constexpr int64_t kAlignment = 64;

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "cuda/backend.h"
+#include "cuda/cublas.h"
 
 namespace bertology::cuda {
 
@@ -56,6 +58,9 @@ class CudaStream final : public Stream {
   /// Device memory for the next operation of this stream: what was there before is lost.
   void* scratch(int64_t bytes);
 
+  /// cuBLAS on this stream, from the first call on; null where it was not found.
+  CublasHandle* cublas();
+
  private:
   /// Results that wait in pinned memory for synchronize() to bring them where they belong.
   struct Fetched {
@@ -78,6 +83,7 @@ class CudaStream final : public Stream {
   EventHandle done_;
   DeviceBuffer memory_;
   DeviceBuffer scratch_;
+  std::unique_ptr<CublasHandle> cublas_;
   std::vector<PinnedBuffer> staging_;  // the last has room; those before it are full
   int64_t staged_ = 0;                 // bytes used of the last
   std::vector<Fetched> fetched_;

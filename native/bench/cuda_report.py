@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Writes native/src/cuda/REPORT.md: what can be said of the CUDA kernels without a stopwatch.
+
+    cuda_report.py BUILD [--output FILE] [--nvcc NVCC]
+
+BUILD is a CMake build folder with -DBERTOLOGY_BENCH=ON. Three sources go into the report:
+
+- ptxas, by architecture: registers, static shared memory, spills; from them the occupancy.
+- The counters of a stand-in for the CUDA runtime that executes PTX and counts what it does (the folder of its
+  libcudart.so.13 in BERTOLOGY_CUDA_RUNTIME): sectors, bank conflicts, arithmetic, by operation in BERT-base's shape.
+- Data sheets: from the least bytes and operations of an operation, the time that no kernel can beat.
+
+Exits with 1 if a kernel spills or a bound that the report states is broken.
+"""
+import argparse
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parents[1] / "src" / "cuda"
+NATIVE = SOURCES.parents[1]
+ARCHITECTURES = [80, 86, 89, 90, 100, 120]
+# Of a multiprocessor, by compute capability: threads, blocks, shared memory in KiB (CUDA C++ Programming Guide,
+# "Technical Specifications per Compute Capability"). All have 64 Ki registers.
+LIMITS = {80: (2048, 32, 164), 86: (1536, 16, 100), 89: (1536, 24, 100), 90: (2048, 32, 228), 100: (2048, 32, 228),
+          120: (1536, 24, 100)}
+# Dense, without sparsity, from NVIDIA's data sheets of the SXM boards: bytes/s, float32 FLOP/s, tf32 and bf16/fp16
+# tensor-core FLOP/s.
+BOARDS = {"A100 80GB": (2.039e12, 19.5e12, 156e12, 312e12), "H100": (3.35e12, 66.9e12, 494.7e12, 989.4e12)}
+# What is allowed, by kernel or operation.
+MOST_SECTORS = 4.5  # a request of 4 bytes a thread; 4 is ideal
+MOST_CONFLICTS = 0.05  # of all wavefronts of shared memory
+MOST_TRAFFIC = 1.15  # times the least bytes, of attention up to 128 tokens
+EXAMPLES, LENGTHS, DTYPES = 2, [50, 84, 128, 512], ["float32", "bfloat16", "float16"]
+
+
+def occupancy(architecture, registers, shared, threads):
+    """Part of a multiprocessor's threads that can be resident, as CUDA's occupancy calculator computes it."""
+    most_threads, most_blocks, shared_kib = LIMITS[architecture]
+    warps = math.ceil(threads / 32)
+    warp_registers = math.ceil(registers * 32 / 256) * 256
+    by_registers = 65536 // 4 // warp_registers * 4 // warps  # four schedulers with a quarter of the registers each
+    by_shared = (shared_kib << 10) // (math.ceil((shared + 1024) / 128) * 128)
+    return min(most_blocks, most_threads // 32 // warps, by_registers, by_shared) * warps * 32 / most_threads
+
+
+def short(name):
+    """The kernel's own name with its template arguments, without return type, namespaces and parameters."""
+    name = re.sub(r"\(anonymous namespace\)::|bertology::cuda::|bertology::", "", name)
+    name = re.sub(r"\((int|bool|unsigned int|long)\)", "", name)
+    depth = 0
+    for at, letter in enumerate(name):
+        depth += (letter == "<") - (letter == ">")
+        if letter == "(" and depth == 0:
+            name = name[:at]
+            break
+    return name.removeprefix("void ").replace("__nv_bfloat16", "bf16").replace("__half", "fp16")
+
+
+def demangled(names):
+    out = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True)
+    return out.stdout.splitlines()
+
+
+def compiled(nvcc, folder):
+    """Of each kernel {architecture: (registers, static shared bytes, spilled bytes)}, and its threads a block."""
+    kernels, threads = {}, {}
+    flags = ["-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-I{NATIVE / 'include'}", f"-I{NATIVE / 'src'}"]
+    for source in sorted(SOURCES.glob("*.cu")):
+        ptx = Path(folder) / "kernels.ptx"
+        subprocess.run([nvcc, *flags, "-arch=compute_80", "-ptx", source, "-o", ptx], check=True)
+        for entry, body in re.findall(r"\.entry (\w+)\((.*?)\n\{", ptx.read_text(), re.S):
+            most = re.search(r"\.maxntid (\d+)", body)
+            threads[entry] = int(most.group(1)) if most else None
+        for architecture in ARCHITECTURES:
+            log = subprocess.run([nvcc, *flags, f"-arch=sm_{architecture}", "-cubin", "-Xptxas", "-v", source, "-o",
+                                  Path(folder) / "kernels.cubin"], check=True, capture_output=True, text=True).stderr
+            for part in log.split("Compiling entry function '")[1:]:
+                entry = part.split("'")[0]
+                spills = sum(int(n) for n in re.findall(r"(\d+) bytes spill", part))
+                registers = int(re.search(r"Used (\d+) registers", part).group(1))
+                shared = re.search(r"(\d+) bytes smem", part)
+                found = (registers, int(shared.group(1)) if shared else 0, spills)
+                kernels.setdefault((source.name, entry), {})[architecture] = found
+    entries = list(kernels)
+    names = dict(zip(entries, demangled([entry for _, entry in entries])))
+    return [(source, short(names[source, entry]), threads.get(entry), kernels[source, entry])
+            for source, entry in entries]
+
+
+def counted(build, operation, dtype, length):
+    """What an operation should move and compute, and {kernel: counters} of what it did."""
+    program = build / "native" / "bench" / "bertology_operation_counts"
+    library = build / "native" / "src" / "cuda" / "for_tests" / "libbertology_cuda.so"
+    with tempfile.TemporaryDirectory() as folder:
+        stats = Path(folder) / "stats"
+        environment = dict(os.environ, CUDA_EMU_STATS=str(stats), BERTOLOGY_CUDA_LIBRARY=str(library),
+                           BERTOLOGY_CUBLAS="none", LD_LIBRARY_PATH=os.environ.get("BERTOLOGY_CUDA_RUNTIME", ""))
+        command = [program, "cuda:0", operation, dtype, str(EXAMPLES), str(length)]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if run.returncode != 0:
+            sys.exit(f"{operation} {dtype} {length}: {run.stderr}")
+        least = json.loads(run.stdout)
+        text = stats.read_text()
+    kernels = {}
+    for name, body in re.findall(r"^(\S.*)\n((?:  .*\n?)+)", text, re.M):
+        if operation != "attention_forward" and "attention_forward" not in operation and "attention_forward" in name:
+            continue  # what a backward pass needs was made before it
+        if not operation.startswith("query") and re.search(r"round|convert|pack", name):
+            continue  # the weights were packed before
+        numbers = {}
+        numbers["launches"] = int(re.search(r"launches (\d+)", body).group(1))
+        numbers["flops"], numbers["mma"] = map(int, re.search(r"flops (\d+), tensor-core flops (\d+)", body).groups())
+        touched = re.search(r"loads (\d+) \(([\d.]+) sectors/request, (\d+) bytes used\), stores (\d+) \(([\d.]+) "
+                            r"sectors/request, (\d+)", body)
+        if touched:
+            loads, load_sectors, loaded, stores, store_sectors, stored = map(float, touched.groups())
+            numbers["moved"] = 32 * (loads * load_sectors + stores * store_sectors)
+            numbers["used"] = loaded + stored
+            # Of requests of 4 bytes a thread 4 is ideal, of wider ones as much more as they are wider.
+            numbers["sectors"] = 4 * numbers["moved"] / max(1, numbers["used"])
+            shared = re.search(r"wavefronts (\d+) \(ideal (\d+)\)", body)
+            wavefronts, ideal = map(int, shared.groups())
+            numbers["conflicts"] = (wavefronts - ideal) / max(1, wavefronts)
+        kernels[short(name)] = numbers
+    return least, kernels
+
+
+def bound(least, dtype, board):
+    """Microseconds that the operation takes at least: its bytes or its products, whichever takes longer."""
+    bandwidth, scalar, tensor32, tensor16 = BOARDS[board]
+    # float32 products are three tf32 products each, or one of float32 units, whichever is faster.
+    speed = max(scalar, tensor32 / 3) if dtype == "float32" else tensor16
+    return 1e6 * max(least["bytes"] / bandwidth, least["flops"] / speed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("build", type=Path)
+    parser.add_argument("--output", type=Path, default=SOURCES / "REPORT.md")
+    parser.add_argument("--nvcc", default="nvcc")
+    options = parser.parse_args()
+    problems, lines = [], []
+
+    with tempfile.TemporaryDirectory() as folder:
+        kernels = compiled(options.nvcc, folder)
+    lines += ["# The CUDA kernels, without a stopwatch", "",
+              "Written by `native/bench/cuda_report.py`. No figure here was measured on a GPU.", "",
+              "## Registers, shared memory, occupancy", "",
+              "Registers / occupancy by architecture. Static shared memory in bytes; what a launch adds is in the next "
+              "tables' operations and limits the occupancy further where it is large. Spills: none are allowed.", "",
+              "| file | kernel | threads | shared | " + " | ".join(f"sm_{a}" for a in ARCHITECTURES) + " |",
+              "|---|---|---|---|" + "---|" * len(ARCHITECTURES)]
+    for source, name, threads, found in kernels:
+        cells = []
+        for architecture in ARCHITECTURES:
+            registers, shared, spills = found[architecture]
+            if spills:
+                problems.append(f"{name} spills {spills} bytes on sm_{architecture}")
+            part = occupancy(architecture, registers, shared, threads or 256)
+            cells.append(f"{registers} / {part:.0%}" + (f" SPILLS {spills}" if spills else ""))
+        lines.append(f"| {source} | `{name}` | {threads or ''} | {found[80][1]} | " + " | ".join(cells) + " |")
+
+    operations = subprocess.run([options.build / "native" / "bench" / "bertology_operation_counts"],
+                                capture_output=True, text=True).stdout.split()
+    products = re.compile("attention|head_gradients|query|output|intermediate")
+    lines += ["", "## What each operation moves and computes", "",
+              f"BERT-base's shape, {EXAMPLES} texts of n tokens, counted while the kernels' PTX was executed. *Moved*: "
+              "sectors of 32 bytes that all loads and stores of global memory asked for (there is no cache in this "
+              "count), against the least: every operand read once, every result written once. *Sectors*: for each "
+              "request of 4 bytes a thread, 4 is ideal. *Conflicts*: wavefronts of shared memory beyond the ideal. "
+              "*Bound*: what the least bytes or products take at the speeds of the data sheet, in microseconds; no "
+              "measurement.", "",
+              "| operation | dtype | n | kernels | moved / least | sectors | conflicts | tensor-core GFLOP | least GFLOP | "
+              + " | ".join(f"bound {b}, µs" for b in BOARDS) + " |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+    for operation in operations:
+        with_products = bool(products.search(operation))
+        for dtype in DTYPES if with_products else DTYPES[:1]:
+            for length in LENGTHS if "attention_" in operation and "output" not in operation else [128]:
+                least, counts = counted(options.build, operation, dtype, length)
+                moved = sum(c.get("moved", 0) for c in counts.values())
+                used = sum(c.get("used", 0) for c in counts.values())
+                sectors = 4 * moved / max(1, used)
+                conflicts = max((c.get("conflicts", 0) for c in counts.values()), default=0)
+                where = f"{operation} {dtype} n={length}"
+                if sectors > MOST_SECTORS:
+                    problems.append(f"{where}: {sectors:.2f} sectors a request")
+                if conflicts > MOST_CONFLICTS:
+                    problems.append(f"{where}: {conflicts:.1%} bank conflicts")
+                if operation.startswith("attention_") and operation != "attention_output" and length <= 128 and \
+                        moved > MOST_TRAFFIC * least["bytes"]:
+                    problems.append(f"{where}: moves {moved / least['bytes']:.2f} times the least")
+                bounds = " | ".join(f"{bound(least, dtype, board):.2f}" for board in BOARDS)
+                mma = sum(c["mma"] for c in counts.values())
+                lines.append(f"| {operation} | {dtype} | {length} | {', '.join(f'`{k}`' for k in counts)} | "
+                             f"{moved / least['bytes']:.2f} | {sectors:.2f} | {conflicts:.1%} | {mma / 1e9:.3f} | "
+                             f"{least['flops'] / 1e9:.3f} | {bounds} |")
+    if problems:
+        lines += ["", "## Beyond the bounds", ""] + [f"- {problem}" for problem in problems]
+    options.output.write_text("\n".join(lines) + "\n")
+    print(f"{options.output}: {len(kernels)} kernels, {len(problems)} beyond the bounds")
+    for problem in problems:
+        print("  " + problem)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
