@@ -53,7 +53,7 @@ BERTOLOGY_API const char* bertology_version(void);
 /* ------------------------------------------------------------------------------------------------
  * devices */
 
-/** Element types of stored weights, and of the inputs of matrix products (FLOAT32 or BFLOAT16). */
+/** Element types of stored weights, and of the inputs of matrix products. */
 enum bertology_dtype { BERTOLOGY_FLOAT32 = 0, BERTOLOGY_FLOAT16 = 1, BERTOLOGY_BFLOAT16 = 2 };
 
 /** A device: its threads or streams, its kernels. Shared by models; it lives until the last of them
@@ -101,6 +101,14 @@ BERTOLOGY_API int bertology_device_supports(const bertology_device* device, int3
 BERTOLOGY_API int bertology_device_matrix_peak(bertology_device* device, int32_t dtype,
                                                double seconds, double* flops);
 
+/**
+ * Measures how fast the device copies from its memory to its memory, in blocks that no cache holds,
+ * for about `seconds`: the limit of what reads and writes more than it computes. Writes bytes per
+ * second, those read and those written together. Other runs on the device disturb it.
+ */
+BERTOLOGY_API int bertology_device_copy_peak(bertology_device* device, double seconds,
+                                             double* bytes);
+
 /* ------------------------------------------------------------------------------------------------
  * models */
 
@@ -147,7 +155,7 @@ typedef struct bertology_config {
   float layer_norm_eps;
   int32_t num_labels; /* outputs of the classifier; 0 if there is none */
   int32_t pooling;    /* bertology_pooling; only BERT has a POOLER */
-  int32_t dtype; /* inputs of matrix products: FLOAT32, or BFLOAT16 where the device supports it */
+  int32_t dtype; /* inputs of matrix products: FLOAT32, or another where the device supports it */
   int32_t model_type; /* bertology_model_type */
   /* Of GPT2; the others divide scores by the square root of a head's width and by nothing else. */
   int32_t scale_attn_weights;              /* divide scores by that root */
@@ -240,6 +248,43 @@ BERTOLOGY_API int bertology_model_heads(bertology_model* model, int32_t layer, i
                                         int32_t* count);
 
 /* ------------------------------------------------------------------------------------------------
+ * sums over many runs */
+
+/** What is summed of each head over examples: with g the gradient of an example's loss with respect
+ * to the head's mask (HEAD_GRADIENTS), g_i the part of it that token i adds. */
+enum bertology_head_sum {
+  BERTOLOGY_SIGNED_SUM = 0,         /* g */
+  BERTOLOGY_ABSOLUTE_SUM = 1,       /* |g| (Michel et al. 2019, equation 2) */
+  BERTOLOGY_SQUARED_SUM = 2,        /* g^2: diagonal Fisher information, times the examples */
+  BERTOLOGY_TOKEN_ABSOLUTE_SUM = 3, /* |g_i|, over the tokens too */
+  BERTOLOGY_HEAD_SUM_COUNT = 4
+};
+
+/**
+ * Sums of heads' gradients over the examples of many runs, kept in double precision where the runs
+ * are: no gradient is copied to the host. Runs of many threads may add to one at once.
+ */
+typedef struct bertology_accumulator bertology_accumulator;
+
+/** Makes sums, all 0, for runs on this device of models with so many layers and heads. */
+BERTOLOGY_API int bertology_accumulator_create(bertology_device* device, int32_t layers,
+                                               int32_t heads, bertology_accumulator** accumulator);
+
+/** Frees sums. Runs that were asked to add to them still may. */
+BERTOLOGY_API void bertology_accumulator_free(bertology_accumulator* accumulator);
+
+/** Makes all sums and counts 0. */
+BERTOLOGY_API int bertology_accumulator_reset(bertology_accumulator* accumulator);
+
+/**
+ * Copies the sums of the runs that have ended. sums: [layers, heads, BERTOLOGY_HEAD_SUM_COUNT] of
+ * `count` numbers; pruned heads have 0, and so has what masked heads added unless their gradients
+ * were asked for. examples, tokens: how many they are of.
+ */
+BERTOLOGY_API int bertology_accumulator_read(bertology_accumulator* accumulator, double* sums,
+                                             int64_t count, int64_t* examples, int64_t* tokens);
+
+/* ------------------------------------------------------------------------------------------------
  * runs */
 
 /**
@@ -306,7 +351,7 @@ BERTOLOGY_API void bertology_activations_free(bertology_activations* activations
 BERTOLOGY_API int bertology_activations_discard(bertology_activations* activations);
 
 /**
- * Sets the batch and forgets labels, head mask and captures of the run before. The arrays are
+ * Sets the batch and forgets labels, head mask, captures and sums of the run before. The arrays are
  * copied. offsets: [examples + 1], ascending from 0, no empty example. input_ids: [T].
  * token_type_ids: [T], or NULL for zeros.
  */
@@ -336,6 +381,14 @@ BERTOLOGY_API int bertology_activations_set_targets(bertology_activations* activ
 BERTOLOGY_API int bertology_activations_set_head_mask(bertology_activations* activations,
                                                       const float* head_mask, int64_t count,
                                                       int32_t masked_gradients);
+
+/**
+ * Asks runs to add their examples' head gradients to these sums, as a part of the backward pass. A
+ * run that fails adds nothing. NULL: to none. The sums are kept until they are replaced or a batch
+ * is set, even if they were freed.
+ */
+BERTOLOGY_API int bertology_activations_set_accumulator(bertology_activations* activations,
+                                                        bertology_accumulator* accumulator);
 
 /** Asks for a capture: of the given layers, or of all if count is 0. Asking again adds. */
 BERTOLOGY_API int bertology_activations_capture(bertology_activations* activations, int32_t capture,

@@ -34,10 +34,13 @@ TEST(ApiTest, DevicesThatAreNotThere) {
   EXPECT_EQ(opened, nullptr);
 }
 
-TEST(ApiTest, PeakIsPositive) {
+TEST(ApiTest, PeaksArePositive) {
   double flops = 0;
   check(bertology_device_matrix_peak(device(), BERTOLOGY_FLOAT32, 0.01, &flops));
   EXPECT_GT(flops, 1e8);
+  double bytes = 0;
+  check(bertology_device_copy_peak(device(), 0.01, &bytes));
+  EXPECT_GT(bytes, 1e8);
 }
 
 TEST(ApiTest, ConfigurationsThatMakeNoSense) {
@@ -64,7 +67,19 @@ TEST(ApiTest, ConfigurationsThatMakeNoSense) {
     c.model_type = BERTOLOGY_OPENAI_GPT;
     c.type_vocab_size = 0;
   });
-  refused("dtype is 1", [](auto& c) { c.dtype = BERTOLOGY_FLOAT16; });
+  refused("dtype is 3", [](auto& c) { c.dtype = 3; });
+}
+
+TEST(ApiTest, TypesThatTheDeviceDoesNotMultiplyAreRefused) {
+  for (const int32_t dtype : {BERTOLOGY_FLOAT16, BERTOLOGY_BFLOAT16}) {
+    if (bertology_device_supports(device(), dtype) != 0) continue;
+    bertology_config config = tiny_config();
+    config.dtype = dtype;
+    bertology_model* model = nullptr;
+    expect_error(BERTOLOGY_UNSUPPORTED, std::string("dtype ") + name_of(dtype) + ": this device",
+                 [&] { return bertology_model_create(device(), &config, &model); });
+    EXPECT_EQ(model, nullptr);
+  }
 }
 
 TEST(ApiTest, ParametersThatDoNotFit) {

@@ -80,4 +80,11 @@ int bertology_device_matrix_peak(bertology_device* device, int32_t dtype, double
   });
 }
 
+int bertology_device_copy_peak(bertology_device* device, double seconds, double* bytes) {
+  return guarded([&] {
+    check_argument(bytes != nullptr, "bytes is null");
+    *bytes = copy_peak(*checked(device, "device").backend, seconds);
+  });
+}
+
 }  // extern "C"

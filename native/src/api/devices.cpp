@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -85,6 +87,32 @@ std::shared_ptr<Backend> open_device(const std::string& name, int32_t threads) {
     known = backend;
   }
   return backend;
+}
+
+double copy_peak(Backend& backend, double seconds) {
+  // Larger than any cache; several copies, so that waiting for the device does not count.
+  constexpr int64_t kBytes = int64_t{1} << 28;
+  constexpr int64_t kFloats = kBytes / static_cast<int64_t>(sizeof(float));
+  constexpr int kRepeats = 4;
+  const std::unique_ptr<DeviceMemory> from = backend.allocate(kBytes, "the copy measurement");
+  const std::unique_ptr<DeviceMemory> to = backend.allocate(kBytes, "the copy measurement");
+  const std::shared_ptr<Stream> stream = backend.stream();
+  float* const source = static_cast<float*>(from->data());
+  float* const target = static_cast<float*>(to->data());
+  stream->zero(source, kFloats);  // pages that were never written are read from nowhere
+  stream->copy(target, source, kFloats);
+  stream->synchronize();
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  double best = 0;
+  do {
+    const Clock::time_point before = Clock::now();
+    for (int i = 0; i < kRepeats; ++i) stream->copy(target, source, kFloats);
+    stream->synchronize();
+    const double elapsed = std::chrono::duration<double>(Clock::now() - before).count();
+    best = std::max(best, 2.0 * kBytes * kRepeats / elapsed);
+  } while (std::chrono::duration<double>(Clock::now() - start).count() < seconds);
+  return best;
 }
 
 int32_t cuda_device_count(std::string* why) {

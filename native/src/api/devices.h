@@ -13,6 +13,9 @@ namespace bertology {
 /// as bertology_device_open says.
 std::shared_ptr<Backend> open_device(const std::string& name, int32_t threads);
 
+/// Bytes per second, read and written, of large copies inside the device's memory.
+double copy_peak(Backend& backend, double seconds);
+
 /// How many CUDA devices can be opened; 0 with the reason in `why`.
 int32_t cuda_device_count(std::string* why);
 

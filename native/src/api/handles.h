@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "bertology/accumulator.h"
 #include "bertology/activations.h"
 #include "model/model.h"
 #include "ops/backend.h"
@@ -13,6 +14,10 @@ struct bertology_device {
 
 struct bertology_model {
   bertology::Model model;
+};
+
+struct bertology_accumulator {
+  std::shared_ptr<bertology::Accumulator> accumulator;  // shared with runs that add to it
 };
 
 struct bertology_activations {

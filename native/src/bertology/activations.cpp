@@ -73,6 +73,7 @@ void Activations::prepare(const Config& config, const std::vector<int64_t>& head
 
 void Activations::discard() {
   clear();
+  request.accumulator.reset();
   pinned_.reset();
   memory_.discard();
 }

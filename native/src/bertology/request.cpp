@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bertology/accumulator.h"
+
 #include "base/error.h"
 
 namespace bertology {
@@ -56,6 +58,7 @@ int32_t Request::highest(int32_t capture, int32_t layers) const {
 }
 
 bool Request::wants_gradients() const {
+  if (accumulator != nullptr) return true;
   for (int32_t capture = 0; capture < BERTOLOGY_CAPTURE_COUNT; ++capture) {
     if (kind_of(capture).gradient && wants_any(capture)) return true;
   }
@@ -161,6 +164,13 @@ void Request::check(const Config& config) const {
     check_argument(token_type_ids[t] >= 0 && token_type_ids[t] <= most_type, "token_type_ids[", t,
                    "] is ", token_type_ids[t], ", expected 0",
                    most_type > 0 ? text(" to ", most_type) : text());
+  }
+  if (accumulator != nullptr) {
+    check_argument(accumulator->layers() == config.num_hidden_layers &&
+                       accumulator->heads() == config.num_attention_heads,
+                   "accumulator: sums of ", accumulator->layers(), " layers of ",
+                   accumulator->heads(), " heads, the model has ", config.num_hidden_layers,
+                   " layers of ", config.num_attention_heads);
   }
   const int64_t heads = static_cast<int64_t>(config.num_hidden_layers) * config.num_attention_heads;
   check_argument(head_mask.empty() || static_cast<int64_t>(head_mask.size()) == heads,

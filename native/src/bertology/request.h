@@ -3,12 +3,15 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "bertology.h"
 #include "model/config.h"
 
 namespace bertology {
+
+class Accumulator;
 
 /// How a captured tensor divides into examples.
 enum class Extent {
@@ -36,6 +39,8 @@ struct Request {
   std::vector<float> targets;    // [examples], REGRESSION
   std::vector<float> head_mask;  // [layers, heads]; empty: all ones
   bool masked_gradients = false;
+  /// What the heads' gradients are added to; null: nothing.
+  std::shared_ptr<Accumulator> accumulator;
   /// By capture and layer, whether it is asked for; captures without layers have layer 0 only.
   std::array<std::vector<bool>, BERTOLOGY_CAPTURE_COUNT> captures;
   /// By capture, whether all layers are asked for, however many the model has.

@@ -35,6 +35,10 @@ void CpuStream::copy(float* to, const float* from, int64_t count) {
   });
 }
 
+void CpuStream::accumulate(double* to, const double* from, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
 void CpuStream::embedding_forward(const EmbeddingForward& op) {
   backend_.parallel_rows(op.tokens, op.width, [&](int64_t begin, int64_t end) {
     kernels().embedding_forward(op, begin, end);

@@ -21,6 +21,7 @@ class CpuStream final : public Stream {
 
   void zero(float* data, int64_t count) override;
   void copy(float* to, const float* from, int64_t count) override;
+  void accumulate(double* to, const double* from, int64_t count) override;
 
   void embedding_forward(const EmbeddingForward& op) override;
   void linear_forward(const LinearForward& op) override;

@@ -59,6 +59,19 @@ CublasHandle* CudaStream::cublas() {
   return cublas_.get();
 }
 
+int32_t* CudaStream::tickets(int64_t count) {
+  constexpr int64_t kLeast = 256;
+  const int64_t bytes = std::max(count, kLeast) * static_cast<int64_t>(sizeof(int32_t));
+  if (bytes > tickets_.bytes()) {
+    check(cudaStreamSynchronize(handle()), "cudaStreamSynchronize");
+    tickets_ = DeviceBuffer();
+    tickets_ = DeviceBuffer(context(), bytes, "the counters of an operation");
+    check(cudaMemsetAsync(tickets_.data(), 0, static_cast<size_t>(bytes), handle()),
+          "cudaMemsetAsync");
+  }
+  return static_cast<int32_t*>(tickets_.data());
+}
+
 char* CudaStream::stage(int64_t bytes) {
   constexpr int64_t kLeast = int64_t{1} << 16;
   constexpr int64_t kAlignment = 64;

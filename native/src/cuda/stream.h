@@ -25,6 +25,7 @@ class CudaStream final : public Stream {
 
   void zero(float* data, int64_t count) override;
   void copy(float* to, const float* from, int64_t count) override;
+  void accumulate(double* to, const double* from, int64_t count) override;
 
   void embedding_forward(const EmbeddingForward& op) override;
   void linear_forward(const LinearForward& op) override;
@@ -61,6 +62,9 @@ class CudaStream final : public Stream {
   /// cuBLAS on this stream, from the first call on; null where it was not found.
   CublasHandle* cublas();
 
+  /// Counters in device memory, 0 unless a kernel is counting: each kernel leaves them at 0.
+  int32_t* tickets(int64_t count);
+
  private:
   /// Results that wait in pinned memory for synchronize() to bring them where they belong.
   struct Fetched {
@@ -84,6 +88,7 @@ class CudaStream final : public Stream {
   DeviceBuffer memory_;
   DeviceBuffer scratch_;
   std::unique_ptr<CublasHandle> cublas_;
+  DeviceBuffer tickets_;
   std::vector<PinnedBuffer> staging_;  // the last has room; those before it are full
   int64_t staged_ = 0;                 // bytes used of the last
   std::vector<Fetched> fetched_;

@@ -29,8 +29,9 @@ Config::Config(const bertology_config& config) : bertology_config(config) {
   check_size("hidden_act", hidden_act, 0, BERTOLOGY_HIDDEN_ACT_COUNT - 1);
   check_argument(std::isfinite(layer_norm_eps) && layer_norm_eps >= 0, "config: layer_norm_eps is ",
                  layer_norm_eps, ", expected a small positive number");
-  check_argument(dtype == BERTOLOGY_FLOAT32 || dtype == BERTOLOGY_BFLOAT16, "config: dtype is ",
-                 dtype, ", expected float32 or bfloat16");
+  check_argument(
+      dtype == BERTOLOGY_FLOAT32 || dtype == BERTOLOGY_BFLOAT16 || dtype == BERTOLOGY_FLOAT16,
+      "config: dtype is ", dtype, ", expected float32, bfloat16 or float16");
   set_classifier(num_labels, pooling);
 }
 

@@ -7,8 +7,13 @@
 namespace bertology {
 
 Encoder::Encoder(const Config& config, const Weights& weights, const Plan& plan,
-                 const Request& request, const Slice& slice)
-    : config_(config), weights_(weights), plan_(plan), request_(request), slice_(slice) {
+                 const Request& request, const Slice& slice, double* head_sums)
+    : config_(config),
+      weights_(weights),
+      plan_(plan),
+      request_(request),
+      slice_(slice),
+      head_sums_(head_sums) {
   const size_t layers = weights.layers.size();
   masks_.resize(layers);
   masked_.assign(layers, false);
@@ -46,8 +51,10 @@ void Encoder::place(Layout& layout) {
   if (!plan_.backward) return;
 
   if (slice_.some_rows()) gradient_ = layout.floats(tokens * width);
-  head_gradients_ =
-      layout.floats(slice_.examples() * config_.num_hidden_layers * config_.num_attention_heads);
+  const int64_t all_heads =
+      slice_.examples() * config_.num_hidden_layers * config_.num_attention_heads;
+  head_gradients_ = layout.floats(all_heads);
+  if (request_.accumulator != nullptr) token_head_gradients_ = layout.floats(all_heads);
   for (int32_t l = plan_.lowest_layer(); l < config_.num_hidden_layers; ++l) {
     const int64_t layer_rows = row_count(l);
     const bool maps = slice_.captures(BERTOLOGY_ATTENTION_GRADIENTS, l);
@@ -97,6 +104,7 @@ AttentionInputs Encoder::attention_inputs(int32_t l, float* query_key_value) con
   // Of a causal model, only the last token of each sequence is ever some rows: it sees all keys.
   inputs.causal = config_.causal() && !some_rows(l);
   inputs.head_mask = masks_[static_cast<size_t>(l)].data();
+  inputs.dtype = static_cast<DType>(config_.dtype);
   return inputs;
 }
 
@@ -475,9 +483,11 @@ void Encoder::attention_backward(Stream& stream, int32_t l, const float* d_conte
       static_cast<int64_t>(config_.num_hidden_layers) * config_.num_attention_heads;
   const int64_t layer_start = static_cast<int64_t>(l) * config_.num_attention_heads;
   attend.head_gradients = slice_.target(BERTOLOGY_HEAD_GRADIENTS, 0, head_gradients_) + layer_start;
-  if (float* token_gradients = slice_.target(BERTOLOGY_TOKEN_HEAD_GRADIENTS, 0, nullptr)) {
+  if (float* token_gradients =
+          slice_.target(BERTOLOGY_TOKEN_HEAD_GRADIENTS, 0, token_head_gradients_)) {
     attend.token_head_gradients = token_gradients + layer_start;
   }
+  if (head_sums_ != nullptr) attend.head_sums = head_sums_ + layer_start * kHeadSums;
   attend.d_head_outputs = slice_.target(BERTOLOGY_HEAD_OUTPUT_GRADIENTS, l, nullptr);
   attend.d_probabilities =
       maps ? slice_.target(BERTOLOGY_ATTENTION_GRADIENTS, l, nullptr) : nullptr;

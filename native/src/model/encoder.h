@@ -18,7 +18,7 @@ namespace bertology {
 class Encoder {
  public:
   Encoder(const Config& config, const Weights& weights, const Plan& plan, const Request& request,
-          const Slice& slice);
+          const Slice& slice, double* head_sums);
 
   /// Buffers in scratch memory.
   void place(Layout& layout);
@@ -96,6 +96,7 @@ class Encoder {
   const Plan& plan_;
   const Request& request_;
   const Slice& slice_;
+  double* head_sums_;  // [L, H, kHeadSums]: those of the run's slices so far; null: not kept
   std::vector<std::vector<float>> masks_;  // by layer, of the heads that it has
   std::vector<bool> masked_;               // by layer, whether some value is not 1
 
@@ -112,7 +113,8 @@ class Encoder {
   float* context_ = nullptr;   // [T, A]: head outputs times mask, then gradients
   float* wide_ = nullptr;      // [T, I]: inside feed-forward, then gradients
   float* gradient_ = nullptr;  // [T, D]: from the last layer's rows to all tokens
-  float* head_gradients_ = nullptr;  // [examples, L, H], where they are not captured
+  float* head_gradients_ = nullptr;        // [examples, L, H], where they are not captured
+  float* token_head_gradients_ = nullptr;  // the same, where sums need them
 };
 
 }  // namespace bertology

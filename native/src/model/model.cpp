@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "bertology/accumulator.h"
 #include "model/encoder.h"
 #include "model/task_heads.h"
 
@@ -67,6 +68,9 @@ void Model::run(Activations& activations) const {
   activations.clear();
   check_argument(&activations.backend() == &weights_.backend(),
                  "the activations were made for another device than the model's");
+  Accumulator* const accumulator = request.accumulator.get();
+  check_argument(accumulator == nullptr || &accumulator->backend() == &weights_.backend(),
+                 "the accumulator was made for another device than the model's");
   check_runnable(request);
   const Plan plan(config_, request);
   std::vector<int64_t> head_counts;
@@ -77,9 +81,15 @@ void Model::run(Activations& activations) const {
   const std::shared_ptr<Stream> stream = backend.stream();
   const auto ranges = slice_ranges(request, backend.tokens_per_pass());
 
-  // All memory is taken before anything is computed.
+  // All memory is taken before anything is computed: sums over all slices, and behind them what one
+  // slice needs, in the same place for each.
+  const auto place_sums = [&](Layout& layout) {
+    const int64_t doubles = accumulator == nullptr ? 0 : accumulator->count();
+    return layout.floats(doubles * static_cast<int64_t>(sizeof(double) / sizeof(float)));
+  };
   const auto place = [&](Slice& slice, Encoder& encoder, TaskHeads& heads, float* memory) {
     Layout layout(memory);
+    place_sums(layout);
     slice.place(layout, stream->shares_host_memory());
     encoder.place(layout);
     heads.place(layout);
@@ -88,15 +98,19 @@ void Model::run(Activations& activations) const {
   int64_t most = 0;
   for (const auto& [first, last] : ranges) {
     Slice slice(config_, plan, activations, first, last);
-    Encoder encoder(config_, weights_, plan, request, slice);
+    Encoder encoder(config_, weights_, plan, request, slice, nullptr);
     TaskHeads heads(config_, weights_, plan, request, slice);
     most = std::max(most, place(slice, encoder, heads, nullptr));
   }
   float* memory = stream->reserve(most);
+  Layout start(memory);
+  double* head_sums =
+      accumulator == nullptr ? nullptr : reinterpret_cast<double*>(place_sums(start));
+  if (head_sums != nullptr) stream->zero(memory, start.used());
 
   for (const auto& [first, last] : ranges) {
     Slice slice(config_, plan, activations, first, last);
-    Encoder encoder(config_, weights_, plan, request, slice);
+    Encoder encoder(config_, weights_, plan, request, slice, head_sums);
     TaskHeads heads(config_, weights_, plan, request, slice);
     place(slice, encoder, heads, memory);
     slice.upload(*stream);
@@ -106,6 +120,9 @@ void Model::run(Activations& activations) const {
     stream->synchronize();  // the slice's host arrays end here
     heads.finish();
   }
+  // Behind all that can fail: a failed run adds nothing.
+  if (head_sums != nullptr)
+    accumulator->add(*stream, head_sums, request.examples(), request.tokens());
   activations.complete();
 }
 

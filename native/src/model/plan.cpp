@@ -46,7 +46,7 @@ Plan::Plan(const Config& config, const Request& request) {
   lowest_heads = std::min(request.lowest(BERTOLOGY_HEAD_OUTPUT_GRADIENTS, none),
                           request.lowest(BERTOLOGY_ATTENTION_GRADIENTS, none));
   if (request.wants_any(BERTOLOGY_HEAD_GRADIENTS) ||
-      request.wants_any(BERTOLOGY_TOKEN_HEAD_GRADIENTS)) {
+      request.wants_any(BERTOLOGY_TOKEN_HEAD_GRADIENTS) || request.accumulator != nullptr) {
     lowest_heads = 0;
   }
   lowest_state = request.lowest(BERTOLOGY_HIDDEN_STATE_GRADIENTS, none);

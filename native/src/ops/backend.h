@@ -49,6 +49,8 @@ class Stream {
 
   virtual void zero(float* data, int64_t count) = 0;
   virtual void copy(float* to, const float* from, int64_t count) = 0;
+  /// to += from
+  virtual void accumulate(double* to, const double* from, int64_t count) = 0;
 
   virtual void embedding_forward(const EmbeddingForward& op) = 0;
   virtual void linear_forward(const LinearForward& op) = 0;

@@ -1,5 +1,8 @@
 #include "ops/attention.h"
 
+#include <tuple>
+
+#include "base/error.h"
 #include "reference.h"
 #include "support.h"
 
@@ -28,22 +31,32 @@ struct Layer {
       index.push_back(static_cast<int32_t>(2 * h));  // as after pruning
   }
 
-  AttentionInputs inputs() const {
+  float scale() const { return 1 / std::sqrt(static_cast<float>(head_dim)); }
+
+  AttentionInputs inputs(OnDevice& device, DType dtype) const {
     const int64_t width = heads * head_dim;
     AttentionInputs in;
     in.heads = heads;
     in.head_dim = head_dim;
-    in.queries = queries.sequences();
-    in.keys = keys.sequences();
-    in.query = query.data();
-    in.key = key_value.data();
-    in.value = key_value.data() + width;
+    in.queries = placed(device, queries);
+    in.keys = placed(device, keys);
+    in.query = device(query);
+    in.key = device(key_value);
+    in.value = in.key + width;
     in.query_stride = width;
     in.key_stride = 2 * width;
-    in.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+    in.scale = scale();
     in.causal = causal;
     in.head_mask = mask.data();
+    in.dtype = dtype;
     return in;
+  }
+
+  static Sequences placed(OnDevice& device, const Packed& packed) {
+    Sequences sequences = packed.sequences();
+    sequences.device_offsets = device(packed.offsets);
+    sequences.device_pair_offsets = device(packed.pairs);
+    return sequences;
   }
 
   int64_t sequences() const { return static_cast<int64_t>(keys.offsets.size()) - 1; }
@@ -54,7 +67,7 @@ struct Layer {
     head.queries = queries.sequences().length(b);
     head.keys = keys.sequences().length(b);
     head.dim = head_dim;
-    head.scale = inputs().scale;
+    head.scale = scale();
     head.mask = mask[static_cast<size_t>(h)];
     head.causal = causal;
     const auto rows = [&](const std::vector<float>& from, int64_t first, int64_t count,
@@ -94,6 +107,64 @@ struct Layer {
   std::vector<int32_t> index;
 };
 
+/// What a head should come to, and how far products of rounded inputs take it from there.
+struct Expected {
+  Values o, p, log_sums, entropies, products;  // products: o_i . dcontext_i
+  Values dq, dk, dv, dp;
+
+  /// In double precision, from products whose inputs are rounded to a type.
+  Expected(const reference::Head& head, const Values& d_context, DType dtype) {
+    const auto round = [dtype](double x) { return rounded(static_cast<float>(x), dtype); };
+    const auto round_all = [&](Values values) {
+      if (dtype != BERTOLOGY_FLOAT32) {
+        for (double& value : values) value = round(value);
+      }
+      return values;
+    };
+    const auto round_one = [&](double x) { return dtype == BERTOLOGY_FLOAT32 ? x : round(x); };
+    reference::Head inputs = head;
+    inputs.q = round_all(head.q);
+    inputs.k = round_all(head.k);
+    inputs.v = round_all(head.v);
+    const Values d = round_all(d_context);
+    p = inputs.probabilities();
+    o = inputs.outputs(round_all(p));
+    dp.assign(p.size(), 0);
+    dq.assign(head.q.size(), 0);
+    dk.assign(head.k.size(), 0);
+    dv.assign(head.v.size(), 0);
+    const auto at = [&](const Values& rows, int64_t r, int64_t c) {
+      return rows[static_cast<size_t>(r * head.dim + c)];
+    };
+    for (int64_t i = 0; i < head.queries; ++i) {
+      double product = 0;
+      for (int64_t c = 0; c < head.dim; ++c) product += at(o, i, c) * at(d_context, i, c);
+      products.push_back(product);
+      double entropy = 0;
+      double score = 0;
+      for (int64_t c = 0; c < head.dim; ++c) score += at(inputs.q, i, c) * at(inputs.k, 0, c);
+      // p_i0 = exp(score - log-sum-exp)
+      log_sums.push_back(score * head.scale - std::log(p[static_cast<size_t>(i * head.keys)]));
+      const int64_t seen = head.causal ? i + 1 : head.keys;
+      for (int64_t j = 0; j < seen; ++j) {
+        const double x = p[static_cast<size_t>(i * head.keys + j)];
+        if (x > 0) entropy -= x * std::log(x);
+        double inner = 0;
+        for (int64_t c = 0; c < head.dim; ++c) inner += at(d, i, c) * at(inputs.v, j, c);
+        dp[static_cast<size_t>(i * head.keys + j)] = inner;
+        const double ds = round_one(x * (inner - product)) * head.mask * head.scale;
+        const double rounded_p = round_one(x) * head.mask;
+        for (int64_t c = 0; c < head.dim; ++c) {
+          dv[static_cast<size_t>(j * head.dim + c)] += rounded_p * at(d, i, c);
+          dq[static_cast<size_t>(i * head.dim + c)] += ds * at(inputs.k, j, c);
+          dk[static_cast<size_t>(j * head.dim + c)] += ds * at(inputs.q, i, c);
+        }
+      }
+      entropies.push_back(entropy);
+    }
+  }
+};
+
 struct Case {
   const char* name;
   std::vector<int64_t> lengths;
@@ -111,15 +182,34 @@ const std::vector<Case> kCases = {
     {"all heads masked", {9, 3}, 2, 16, false, {0, 0}, false},
     {"causal", {1, 12, 70}, 2, 24, true, {1, 0.5f}, false},
     {"first rows only", {4, 61, 1}, 3, 32, false, {1, 0.5f, 0}, true},
+    {"first rows of long sequences", {150}, 1, 64, false, {0.5f}, true},
     {"wide heads", {20}, 2, 128, false, {1, 1}, false},
+    {"wide heads that are long", {150}, 1, 128, true, {0.5f}, false},
+    {"heads of 96", {37, 100}, 1, 96, true, {1}, false},
+    {"many heads", {2}, 130, 1, false, std::vector<float>(130, 1), false},
+    {"long", {300}, 1, 64, false, {1}, false},
+    {"long and causal", {301}, 1, 32, true, {1}, false},
+    {"longer than shared memory", {340}, 1, 64, true, {1}, false},
 };
 
-class AttentionTest : public ::testing::TestWithParam<Case> {
+class AttentionTest : public ::testing::TestWithParam<std::tuple<Case, DeviceCase>> {
  protected:
   AttentionTest()
-      : layer(11, GetParam().lengths, GetParam().heads, GetParam().head_dim, GetParam().causal,
-              GetParam().mask, GetParam().first_rows_only) {}
+      : dtype(std::get<1>(GetParam()).dtype),
+        first_rows_only(std::get<0>(GetParam()).first_rows_only),
+        layer(11, std::get<0>(GetParam()).lengths, std::get<0>(GetParam()).heads,
+              std::get<0>(GetParam()).head_dim, std::get<0>(GetParam()).causal,
+              std::get<0>(GetParam()).mask, first_rows_only) {}
+
+  void SetUp() override {
+    if (on_cpu() && dtype != BERTOLOGY_FLOAT32) GTEST_SKIP() << "the CPU multiplies float32";
+    if (!backend().supports(dtype)) GTEST_SKIP() << "no " << name_of(dtype) << " products here";
+  }
+
+  DType dtype;
+  bool first_rows_only;
   std::shared_ptr<Stream> stream = backend().stream();
+  OnDevice device{*stream};
   Layer layer;
 };
 
@@ -141,41 +231,50 @@ struct Results {
     stride = 2 * layer.heads;
     gradients.assign(static_cast<size_t>(layer.sequences() * stride), -9);
     token_gradients = gradients;
+    sums.assign(static_cast<size_t>(stride * kHeadSums), 0.25);
   }
 
-  void run(Stream& stream, const Layer& layer, bool compute_masked) {
+  void run(Stream& stream, OnDevice& device, const Layer& layer, DType dtype, bool compute_masked) {
     const bool maps = !probabilities.empty();
-    const int64_t width = layer.heads * layer.head_dim;
     AttentionForward forward;
-    forward.inputs = layer.inputs();
+    forward.inputs = layer.inputs(device, dtype);
     forward.inputs.compute_masked_heads = compute_masked;
-    forward.context = context.data();
-    forward.log_sum_exp = log_sums.data();
-    forward.head_outputs = outputs.data();
-    forward.entropies = entropies.data();
-    forward.probabilities = maps ? probabilities.data() : nullptr;
+    forward.context = device(context);
+    forward.log_sum_exp = device(log_sums);
+    forward.head_outputs = device(outputs);
+    forward.entropies = device(entropies);
+    forward.probabilities = maps ? device(probabilities) : nullptr;
     attention_forward(stream, forward);
+    run_backward(stream, device, layer, forward.inputs);
+  }
+
+  void run_backward(Stream& stream, OnDevice& device, const Layer& layer,
+                    const AttentionInputs& inputs) {
+    const int64_t width = layer.heads * layer.head_dim;
     AttentionBackward backward;
-    backward.inputs = forward.inputs;
-    backward.d_context = layer.d_context.data();
-    backward.head_outputs = outputs.data();
-    backward.log_sum_exp = log_sums.data();
-    backward.d_query = dq.data();
-    backward.d_key = dkv.data();
-    backward.d_value = dkv.data() + width;
+    backward.inputs = inputs;
+    backward.d_context = device(layer.d_context);
+    backward.head_outputs = device(outputs);
+    backward.log_sum_exp = device(log_sums);
+    backward.d_query = device(dq);
+    backward.d_key = device(dkv);
+    backward.d_value = backward.d_key + width;
     backward.d_query_stride = width;
     backward.d_key_stride = 2 * width;
     backward.head_index = layer.index.data();
     backward.example_stride = stride;
-    backward.head_gradients = gradients.data();
-    backward.token_head_gradients = token_gradients.data();
-    backward.d_head_outputs = d_outputs.data();
-    backward.d_probabilities = maps ? d_probabilities.data() : nullptr;
+    backward.head_gradients = device(gradients);
+    backward.token_head_gradients = device(token_gradients);
+    backward.head_sums = device(sums);
+    backward.d_head_outputs = device(d_outputs);
+    backward.d_probabilities = d_probabilities.empty() ? nullptr : device(d_probabilities);
     attention_backward(stream, backward);
+    device.sync();
   }
 
   std::vector<float> context, outputs, log_sums, entropies, probabilities, dq, dkv, d_outputs,
       d_probabilities, gradients, token_gradients;
+  std::vector<double> sums;
   int64_t stride;
 };
 
@@ -184,44 +283,77 @@ std::vector<Value> part(const std::vector<Value>& values, int64_t first, int64_t
   return {values.begin() + first, values.begin() + first + count};
 }
 
+double largest_difference(const Values& a, const Values& b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
+}
+
 TEST_P(AttentionTest, AgreesWithReference) {
-  const bool maps = !GetParam().first_rows_only;
+  const bool maps = !first_rows_only;
   Results results(layer, maps);
-  results.run(*stream, layer, true);
+  results.run(*stream, device, layer, dtype, true);
   const int64_t width = layer.heads * layer.head_dim;
+
+  // Twice the error of products of rounded inputs, the largest of all heads.
+  std::vector<Expected> exact;
+  Values Expected::*const kinds[] = {&Expected::o,         &Expected::p,        &Expected::log_sums,
+                                     &Expected::entropies, &Expected::products, &Expected::dq,
+                                     &Expected::dk,        &Expected::dv,       &Expected::dp};
+  std::vector<double> rounding(std::size(kinds), 0.0);
   for (int64_t b = 0; b < layer.sequences(); ++b) {
     for (int64_t h = 0; h < layer.heads; ++h) {
       const reference::Head head = layer.head(b, h);
-      const Values p = head.probabilities();
-      const Values o = head.outputs(p);
-      expect_close(layer.of_head(results.outputs, b, h), o, 1e-6, 1e-7, "head output");
-      Values context = o;
+      const Values d_context = widen(layer.of_head(layer.d_context, b, h));
+      exact.emplace_back(head, d_context, BERTOLOGY_FLOAT32);
+      if (dtype == BERTOLOGY_FLOAT32) continue;
+      const Expected other(head, d_context, dtype);
+      for (size_t k = 0; k < std::size(kinds); ++k) {
+        rounding[k] =
+            std::max(rounding[k], 2 * largest_difference(exact.back().*kinds[k], other.*kinds[k]));
+      }
+    }
+  }
+  const auto rounding_of = [&](Values Expected::*kind) {
+    return rounding[static_cast<size_t>(std::find(std::begin(kinds), std::end(kinds), kind) -
+                                        std::begin(kinds))];
+  };
+  // Errors of float32 sums, measured on the CPU; another order of sums may double them.
+  const double factor = on_cpu() ? 1 : 2;
+  const auto check = [&](const std::vector<float>& actual, const Values& expected, double relative,
+                         double absolute, double rounding_error, const char* what) {
+    expect_close(actual, expected, factor * relative, factor * absolute + rounding_error, what);
+  };
+
+  for (int64_t b = 0; b < layer.sequences(); ++b) {
+    for (int64_t h = 0; h < layer.heads; ++h) {
+      const reference::Head head = layer.head(b, h);
+      const Expected& expected = exact[static_cast<size_t>(b * layer.heads + h)];
+      check(layer.of_head(results.outputs, b, h), expected.o, 1e-6, 1e-7, rounding_of(&Expected::o),
+            "head output");
+      Values context = expected.o;
       for (double& value : context) value *= head.mask;
-      expect_close(layer.of_head(results.context, b, h), context, 1e-6, 1e-7, "context");
+      check(layer.of_head(results.context, b, h), context, 1e-6, 1e-7,
+            head.mask * rounding_of(&Expected::o), "context");
 
       const int64_t row_start =
           layer.queries.offsets[static_cast<size_t>(b)] * layer.heads + h * head.queries;
-      Values entropies, log_sums;
-      for (int64_t i = 0; i < head.queries; ++i) {
-        double entropy = 0;
-        for (int64_t j = 0; j < head.keys; ++j) {
-          const double x = p[static_cast<size_t>(i * head.keys + j)];
-          if (x > 0) entropy -= x * std::log(x);
-        }
-        entropies.push_back(entropy);
-      }
-      expect_close(part(results.entropies, row_start, head.queries), entropies, 2e-6, 2e-6,
-                   "entropy");
+      check(part(results.entropies, row_start, head.queries), expected.entropies, 2e-6, 2e-6,
+            rounding_of(&Expected::entropies), "entropy");
+      check(part(results.log_sums, row_start, head.queries), expected.log_sums, 1e-6, 1e-6,
+            rounding_of(&Expected::log_sums), "log-sum-exp");
 
       const reference::Head::Gradients g =
           head.backward(widen(layer.of_head(layer.d_context, b, h)));
       const size_t target = static_cast<size_t>(b * results.stride + 2 * h);
-      const double size = std::max(1.0, g.mask_by_token);
-      EXPECT_NEAR(results.gradients[target], g.mask, 2e-6 * size);
-      EXPECT_NEAR(results.token_gradients[target], g.mask_by_token, 2e-6 * size);
+      // The errors of the tokens may all have one sign.
+      const double bound = factor * 2e-6 * std::max(1.0, g.mask_by_token) +
+                           static_cast<double>(head.queries) * rounding_of(&Expected::products);
+      EXPECT_NEAR(results.gradients[target], g.mask, bound);
+      EXPECT_NEAR(results.token_gradients[target], g.mask_by_token, bound);
       EXPECT_EQ(results.gradients[target + 1], -9)
           << "a head that the layer does not have was written";
-      expect_close(layer.of_head(results.dq, b, h), g.dq, 3e-6, 1e-6, "dq");
+      check(layer.of_head(results.dq, b, h), g.dq, 3e-6, 1e-6, rounding_of(&Expected::dq), "dq");
       std::vector<float> dk, dv;
       for (int64_t r = layer.keys.offsets[static_cast<size_t>(b)];
            r < layer.keys.offsets[static_cast<size_t>(b) + 1]; ++r) {
@@ -231,33 +363,45 @@ TEST_P(AttentionTest, AgreesWithReference) {
           dv.push_back(results.dkv[at + static_cast<size_t>(width)]);
         }
       }
-      expect_close(dk, g.dk, 3e-6, 1e-6, "dk");
-      expect_close(dv, g.dv, 3e-6, 1e-6, "dv");
+      check(dk, g.dk, 3e-6, 1e-6, rounding_of(&Expected::dk), "dk");
+      check(dv, g.dv, 3e-6, 1e-6, rounding_of(&Expected::dv), "dv");
       Values d_output = widen(layer.of_head(layer.d_context, b, h));
       for (double& value : d_output) value *= head.mask;
-      expect_close(layer.of_head(results.d_outputs, b, h), d_output, 1e-6, 1e-7,
-                   "gradient of the head's output");
+      check(layer.of_head(results.d_outputs, b, h), d_output, 1e-6, 1e-7, 0,
+            "gradient of the head's output");
       if (!maps) continue;
       const int64_t pairs =
           layer.keys.pairs[static_cast<size_t>(b)] * layer.heads + h * head.queries * head.keys;
-      Values masked = p;
+      Values masked = expected.p;
       for (double& value : masked) value *= head.mask;
-      expect_close(part(results.probabilities, pairs, head.queries * head.keys), masked, 1e-6, 1e-7,
-                   "probabilities");
-      expect_close(part(results.d_probabilities, pairs, head.queries * head.keys), g.dp, 2e-6, 1e-6,
-                   "gradient of the probabilities");
+      check(part(results.probabilities, pairs, head.queries * head.keys), masked, 1e-6, 1e-7,
+            head.mask * rounding_of(&Expected::p), "probabilities");
+      check(part(results.d_probabilities, pairs, head.queries * head.keys), g.dp, 2e-6, 1e-6,
+            rounding_of(&Expected::dp), "gradient of the probabilities");
+      if (!layer.causal) continue;
+      for (int64_t i = 0; i < head.queries; ++i) {
+        for (int64_t j = i + 1; j < head.keys; ++j) {
+          const size_t at = static_cast<size_t>(pairs + i * head.keys + j);
+          ASSERT_TRUE(results.probabilities[at] == 0 && results.d_probabilities[at] == 0)
+              << "row " << i << " sees key " << j;
+        }
+      }
     }
   }
 }
 
 TEST_P(AttentionTest, MaskedHeadsAreZeroAndWriteNoGradient) {
-  Results results(layer, !GetParam().first_rows_only);
-  results.run(*stream, layer, false);
-  Results all(layer, !GetParam().first_rows_only);
-  all.run(*stream, layer, true);
+  if (std::find(layer.mask.begin(), layer.mask.end(), 0.0f) == layer.mask.end()) {
+    GTEST_SKIP() << "no masked heads";
+  }
+  Results results(layer, !first_rows_only);
+  results.run(*stream, device, layer, dtype, false);
+  Results all(layer, !first_rows_only);
+  all.run(*stream, device, layer, dtype, true);
   for (int64_t b = 0; b < layer.sequences(); ++b) {
     for (int64_t h = 0; h < layer.heads; ++h) {
       const size_t target = static_cast<size_t>(b * results.stride + 2 * h);
+      const size_t sums = static_cast<size_t>(2 * h * kHeadSums);
       if (layer.mask[static_cast<size_t>(h)] != 0) {
         EXPECT_EQ(results.gradients[target], all.gradients[target]);
         EXPECT_EQ(layer.of_head(results.context, b, h), layer.of_head(all.context, b, h));
@@ -265,37 +409,118 @@ TEST_P(AttentionTest, MaskedHeadsAreZeroAndWriteNoGradient) {
         continue;
       }
       EXPECT_EQ(results.gradients[target], -9);
+      for (size_t s = sums; s < sums + kHeadSums; ++s) EXPECT_EQ(results.sums[s], 0.25);
       const std::vector<float> zeros(layer.of_head(results.context, b, h).size(), 0.0f);
       EXPECT_EQ(layer.of_head(results.context, b, h), zeros);
+      EXPECT_EQ(layer.of_head(results.outputs, b, h), zeros);
       EXPECT_EQ(layer.of_head(results.dq, b, h), zeros);
       EXPECT_EQ(layer.of_head(results.d_outputs, b, h), zeros);
+      for (int64_t r = layer.keys.offsets[static_cast<size_t>(b)];
+           r < layer.keys.offsets[static_cast<size_t>(b) + 1]; ++r) {
+        for (int64_t c = 0; c < layer.head_dim; ++c) {
+          const int64_t width = layer.heads * layer.head_dim;
+          const size_t at = static_cast<size_t>(r * 2 * width + h * layer.head_dim + c);
+          EXPECT_EQ(results.dkv[at], 0);
+          EXPECT_EQ(results.dkv[at + static_cast<size_t>(width)], 0);
+        }
+      }
+      if (first_rows_only) continue;
+      const int64_t keys = layer.keys.sequences().length(b);
+      const int64_t pairs =
+          layer.keys.pairs[static_cast<size_t>(b)] * layer.heads + h * keys * keys;
+      const std::vector<float> no_map(static_cast<size_t>(keys * keys), 0.0f);
+      EXPECT_EQ(part(results.probabilities, pairs, keys * keys), no_map);
+      EXPECT_EQ(part(results.d_probabilities, pairs, keys * keys), no_map);
     }
   }
 }
 
 TEST_P(AttentionTest, HeadGradientsAloneAreTheSame) {
   Results results(layer, false);
-  results.run(*stream, layer, true);
+  results.run(*stream, device, layer, dtype, true);
   std::vector<float> gradients(results.gradients.size(), -9);
+  std::vector<float> token_gradients = gradients;
+  std::vector<double> sums(results.sums.size(), 0.25);
   AttentionBackward backward;
-  backward.inputs = layer.inputs();
+  backward.inputs = layer.inputs(device, dtype);
   backward.inputs.compute_masked_heads = true;
-  backward.d_context = layer.d_context.data();
-  backward.head_outputs = results.outputs.data();
+  backward.d_context = device(layer.d_context);
+  backward.head_outputs = device(results.outputs);
   backward.head_index = layer.index.data();
   backward.example_stride = results.stride;
-  backward.head_gradients = gradients.data();
+  backward.head_gradients = device(gradients);
+  backward.token_head_gradients = device(token_gradients);
+  backward.head_sums = device(sums);
   attention_backward(*stream, backward);
+  device.sync();
   EXPECT_EQ(gradients, results.gradients);
+  EXPECT_EQ(token_gradients, results.token_gradients);
+  EXPECT_EQ(sums, results.sums);
 }
 
-std::string case_of(const ::testing::TestParamInfo<Case>& info) {
-  std::string name = info.param.name;
+TEST_P(AttentionTest, HeadSumsGrowInTheOrderOfSequences) {
+  Results results(layer, false);
+  results.run(*stream, device, layer, dtype, true);
+  std::vector<double> expected(results.sums.size(), 0.25);
+  for (int call = 0; call < 2; ++call) {
+    for (int64_t h = 0; h < layer.heads; ++h) {
+      double* sums = expected.data() + 2 * h * kHeadSums;
+      for (int64_t b = 0; b < layer.sequences(); ++b) {
+        const size_t at = static_cast<size_t>(b * results.stride + 2 * h);
+        const double g = results.gradients[at];
+        sums[kSignedSum] += g;
+        sums[kAbsoluteSum] += std::abs(g);
+        sums[kSquaredSum] += g * g;
+        sums[kTokenAbsoluteSum] += results.token_gradients[at];
+      }
+    }
+    EXPECT_EQ(results.sums, expected);
+    if (call == 1) break;
+    AttentionInputs inputs = layer.inputs(device, dtype);
+    inputs.compute_masked_heads = true;
+    results.run_backward(*stream, device, layer, inputs);
+  }
+}
+
+std::string case_of(const ::testing::TestParamInfo<AttentionTest::ParamType>& info) {
+  std::string name = std::get<0>(info.param).name;
   std::replace(name.begin(), name.end(), ' ', '_');
-  return name;
+  return name + "_" + std::get<1>(info.param).name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, AttentionTest, ::testing::ValuesIn(kCases), case_of);
+INSTANTIATE_TEST_SUITE_P(Cases, AttentionTest,
+                         ::testing::Combine(::testing::ValuesIn(kCases),
+                                            ::testing::ValuesIn(device_cases())),
+                         case_of);
+
+TEST(Attention, ManySequences) {
+  // More than the warp that adds up their gradients has lanes.
+  const Layer layer(3, std::vector<int64_t>(70, 3), 1, 4, false, {1});
+  const std::shared_ptr<Stream> stream = backend().stream();
+  OnDevice device{*stream};
+  Results results(layer, true);
+  results.run(*stream, device, layer, BERTOLOGY_FLOAT32, true);
+  double sum = 0.25;
+  for (int64_t b = 0; b < 70; ++b) {
+    sum += results.gradients[static_cast<size_t>(b * results.stride)];
+  }
+  EXPECT_EQ(results.sums[kSignedSum], sum);
+}
+
+TEST(Attention, HeadsThatAreTooWideForTheDevice) {
+  if (on_cpu()) GTEST_SKIP() << "the CPU has no limit";
+  const Layer layer(3, {2}, 1, 129, false, {1});
+  const std::shared_ptr<Stream> stream = backend().stream();
+  OnDevice device{*stream};
+  Results results(layer, true);
+  try {
+    results.run(*stream, device, layer, BERTOLOGY_FLOAT32, true);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.status(), BERTOLOGY_UNSUPPORTED);
+    EXPECT_NE(std::string(error.what()).find("128"), std::string::npos) << error.what();
+  }
+}
 
 TEST(AttentionReference, AgreesWithFiniteDifferences) {
   for (const bool causal : {false, true}) {

@@ -1,6 +1,8 @@
 package org.bertology4j;
 
+import java.util.Optional;
 import java.util.function.Function;
+import org.bertology4j.internal.CudaLibrary;
 import org.bertology4j.internal.Native;
 import org.bertology4j.internal.Resource;
 import org.bertology4j.internal.binding.bertology;
@@ -8,18 +10,34 @@ import org.bertology4j.internal.binding.bertology_device;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * A device: its threads and kernels. Those who open the same device with the same number of threads
- * share it, and models keep it open while they live.
+ * A device: its threads or streams, and its kernels. Those who open the same device with the same
+ * number of threads share it, and models keep it open while they live.
+ *
+ * <p>CUDA devices need the jar of this library with the classifier {@code linux-x86_64-gpu} on the
+ * class path, which is unpacked and loaded when one of them is first asked for, or the system
+ * property {@code org.bertology4j.cuda.library} with the path of its libbertology_cuda.so; a driver
+ * for CUDA 13 or newer; and compute capability 8.0 or newer.
  */
 public final class Device implements AutoCloseable {
+  private static final String CPU = "cpu";
+  private static final String FIRST_CUDA = "cuda:0";
+
   private final bertology_device handle;
   private final Resource resource;
   private final String name;
   private final int threads;
 
-  private Device(String name, int threads, bertology_device opened) {
+  /** Why it was taken, if it was not named. */
+  private final Optional<String> choice;
+
+  private Device(String name, int threads, Optional<String> choice) {
+    Native.load();
+    checkCudaLibrary(name);
+    bertology_device opened = new bertology_device((Pointer) null);
+    Native.check(bertology.bertology_device_open(name, threads, opened));
     this.name = name;
     this.threads = threads;
+    this.choice = choice;
     this.handle = opened;
     this.resource = new Resource(this, "device", () -> bertology.bertology_device_close(opened));
   }
@@ -32,35 +50,91 @@ public final class Device implements AutoCloseable {
   }
 
   /**
-   * Opens a device by name: "cpu", or "auto", which takes the best that there is and says so in
+   * Opens a device by name: "cpu"; "cuda:0", "cuda:1" and so on, "cuda" for the first of these; or
+   * "auto", which takes the first CUDA device if it can be opened, else the CPU, and says so in
    * {@link #description}. A device that is named and missing is an error; nothing else is taken
    * instead.
    *
-   * @param threads size of its thread pool; 0 for as many processors as this process may use
+   * @param threads size of the CPU's thread pool; 0 for as many processors as this process may use
    *     (affinity and control group)
+   * @throws BertologyException of kind {@link BertologyException.Kind#DEVICE} if there is no such
+   *     CUDA device: which jar is missing, or which driver is needed and which was found
    */
   public static Device open(String name, int threads) {
-    Native.load();
-    // A build without another backend has one device to choose from.
-    String chosen = name.equals("auto") ? "cpu" : name;
-    bertology_device opened = new bertology_device((Pointer) null);
-    Native.check(bertology.bertology_device_open(chosen, threads, opened));
-    return new Device(chosen, threads, opened);
+    if (!name.equals("auto")) {
+      return new Device(name.equals("cuda") ? FIRST_CUDA : name, threads, Optional.empty());
+    }
+    String why = whyNoCuda().orElse("");
+    if (why.isEmpty()) {
+      try {
+        return new Device(
+            FIRST_CUDA, threads, Optional.of("the first of " + cudaCount() + " CUDA devices"));
+      } catch (BertologyException e) {
+        if (e.kind() != BertologyException.Kind.DEVICE) {
+          throw e;
+        }
+        why = e.getMessage();
+      }
+    }
+    return new Device(CPU, threads, Optional.of("no CUDA device can be used: " + why));
+  }
+
+  /**
+   * How many CUDA devices can be opened, "cuda:0" and those that follow it. If none, {@link
+   * #whyNoCuda} says why.
+   */
+  public static int cudaCount() {
+    return CudaLibrary.find().isPresent() ? 0 : countCuda();
+  }
+
+  private static int countCuda() {
+    int[] count = new int[1];
+    Native.check(bertology.bertology_cuda_device_count(count));
+    return count[0];
+  }
+
+  /**
+   * Why {@link #cudaCount} is 0: no library for CUDA, no driver or one that is too old, no device.
+   * Empty if there are CUDA devices.
+   */
+  public static Optional<String> whyNoCuda() {
+    return CudaLibrary.find()
+        .or(
+            () ->
+                countCuda() > 0
+                    ? Optional.empty()
+                    : Optional.of(bertology.bertology_last_error().getString()));
+  }
+
+  private static void checkCudaLibrary(String name) {
+    if (name.matches("cuda:\\d+")) {
+      CudaLibrary.find()
+          .ifPresent(
+              missing -> {
+                throw new BertologyException(
+                    BertologyException.Kind.DEVICE, "device " + name + ": " + missing);
+              });
+    }
   }
 
   /** Another share of this device, which closing this one leaves open. */
   Device share() {
-    return resource.use(() -> open(name, threads));
+    return resource.use(() -> new Device(name, threads, choice));
   }
 
-  /** Its name, such as "cpu". */
+  /** Its name, such as "cpu" or "cuda:0". */
   public String name() {
     return name;
   }
 
-  /** What was chosen and why, a line each: threads, instruction set, library versions. */
+  /**
+   * What was chosen and why, a line each: threads, instruction set, library versions, of a CUDA
+   * device its model and driver; of "auto" why this device was taken.
+   */
   public String description() {
-    return resource.use(() -> bertology.bertology_device_description(handle).getString());
+    String description =
+        resource.use(() -> bertology.bertology_device_description(handle).getString());
+    return choice.map(why -> description + "\nchosen by auto: " + why).orElse(description);
   }
 
   /** Whether matrix products with inputs of this type run at hardware speed here. */
@@ -84,10 +158,27 @@ public final class Device implements AutoCloseable {
         });
   }
 
+  /**
+   * Measures how fast the device copies inside its memory, in bytes per second, those read and
+   * those written: the limit of what reads and writes more than it computes. It takes half a
+   * gigabyte meanwhile; other work on the machine disturbs it.
+   *
+   * @param seconds about how long to measure
+   */
+  public double copyPeak(double seconds) {
+    return resource.use(
+        () -> {
+          double[] bytes = new double[1];
+          Native.check(bertology.bertology_device_copy_peak(handle, seconds, bytes));
+          return bytes[0];
+        });
+  }
+
   static int code(DType dtype) {
     return switch (dtype) {
       case FLOAT32 -> bertology.BERTOLOGY_FLOAT32;
       case BFLOAT16 -> bertology.BERTOLOGY_BFLOAT16;
+      case FLOAT16 -> bertology.BERTOLOGY_FLOAT16;
     };
   }
 

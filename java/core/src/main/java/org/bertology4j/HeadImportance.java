@@ -38,10 +38,10 @@ public final class HeadImportance {
     HF
   }
 
-  private final Accumulator sums;
+  private final Accumulator collected;
 
-  private HeadImportance(Accumulator sums) {
-    this.sums = sums;
+  private HeadImportance(Accumulator collected) {
+    this.collected = collected;
   }
 
   /** Measures over these batches. They need labels. */
@@ -49,14 +49,14 @@ public final class HeadImportance {
     return measure(model, batches, new Accumulator(model), run -> {});
   }
 
+  /** Measures over these batches, divided among the devices of the models. They need labels. */
+  public static HeadImportance measure(ModelReplicas models, Iterable<Batch> batches) {
+    return measure(models, batches, new Accumulator(models.first()), run -> {});
+  }
+
   /**
-   * Measures over these batches, adding to what the accumulator has. An interrupt ends it with
-   * {@link BertologyException.Kind#INTERRUPTED}; the accumulator then has the batches that were
-   * finished.
-   *
-   * @param alongside is shown each run, for example to collect predictions from {@link
-   *     Activations#logits}
-   * @param more captures that it needs
+   * Measures over these batches, adding to what the accumulator has; see {@link
+   * #measure(ModelReplicas, Iterable, Accumulator, Consumer, Capture...)}.
    */
   public static HeadImportance measure(
       Model model,
@@ -64,36 +64,91 @@ public final class HeadImportance {
       Accumulator accumulator,
       Consumer<Activations> alongside,
       Capture... more) {
+    return measure(ModelReplicas.of(model), batches, accumulator, alongside, more);
+  }
+
+  /**
+   * Measures over these batches, divided among the devices of the models, adding to what the
+   * accumulator has. The gradients are added up on the devices. An interrupt ends it with {@link
+   * BertologyException.Kind#INTERRUPTED}; the accumulator then has the batches that were finished.
+   *
+   * @param accumulator has the gradients when this returns, all else after each batch
+   * @param alongside is shown each run, for example to collect predictions from {@link
+   *     Activations#logits}, in the order of the batches, in the calling thread
+   * @param more captures that it needs
+   */
+  public static HeadImportance measure(
+      ModelReplicas models,
+      Iterable<Batch> batches,
+      Accumulator accumulator,
+      Consumer<Activations> alongside,
+      Capture... more) {
     List<Capture> captures = new ArrayList<>(List.of(more));
     captures.addAll(accumulator.captures());
-    RunOptions options = RunOptions.capturing(captures.toArray(new Capture[0]));
-    if (accumulator.masked) {
-      options = options.maskedGradients();
-    }
-    for (Batch batch : batches) {
-      if (Thread.currentThread().isInterrupted()) {
-        throw new BertologyException(BertologyException.Kind.INTERRUPTED, "interrupted");
+    RunOptions captured = RunOptions.capturing(captures.toArray(new Capture[0]));
+    RunOptions options = accumulator.masked ? captured.maskedGradients() : captured;
+    try (DeviceSums sums = new DeviceSums(models)) {
+      try {
+        models.run(
+            batches,
+            model -> options.accumulating(sums.of(model)),
+            run -> {
+              accumulator.add(run);
+              alongside.accept(run);
+            },
+            accumulator::add);
+      } catch (RuntimeException | Error e) {
+        try {
+          accumulator.add(sums);
+        } catch (BertologyException lost) {
+          e.addSuppressed(lost);
+        }
+        throw e;
       }
-      try (Activations run = model.run(batch, options)) {
-        accumulator.add(run);
-        alongside.accept(run);
-      }
+      accumulator.add(sums);
     }
     return accumulator.result();
   }
 
+  /** Sums on the device of each model. */
+  private static final class DeviceSums implements AutoCloseable {
+    private final List<HeadGradientAccumulator> ofModels = new ArrayList<>();
+
+    DeviceSums(ModelReplicas models) {
+      try {
+        models.forEach(model -> ofModels.add(new HeadGradientAccumulator(model)));
+      } catch (RuntimeException | Error e) {
+        close();
+        throw e;
+      }
+    }
+
+    HeadGradientAccumulator of(int model) {
+      return ofModels.get(model);
+    }
+
+    HeadGradientSums read() {
+      return ofModels.stream()
+          .map(HeadGradientAccumulator::read)
+          .reduce(HeadGradientSums::plus)
+          .orElseThrow();
+    }
+
+    @Override
+    public void close() {
+      ofModels.forEach(HeadGradientAccumulator::close);
+    }
+  }
+
   /**
-   * Collects the statistics of runs. Not safe for use from several threads: give each its own and
+   * The statistics of measurements. Not safe for use from several threads: give each its own and
    * merge them.
    */
   public static final class Accumulator {
     private final int layers;
     private final int heads;
     private final boolean[][] scored;
-    private final double[][] absolute;
-    private final double[][] signed;
-    private final double[][] squared;
-    private final double[][] byToken;
+    private HeadGradientSums sums;
     private final double[][] entropy;
     private final double[][] relativeEntropy;
     private final boolean causal;
@@ -114,10 +169,7 @@ public final class HeadImportance {
       layers = config.numHiddenLayers();
       heads = config.numAttentionHeads();
       scored = new boolean[layers][heads];
-      absolute = new double[layers][heads];
-      signed = new double[layers][heads];
-      squared = new double[layers][heads];
-      byToken = new double[layers][heads];
+      sums = HeadGradientSums.none(layers, heads);
       entropy = new double[layers][heads];
       relativeEntropy = new double[layers][heads];
       causal = config.architecture().isCausal();
@@ -160,45 +212,43 @@ public final class HeadImportance {
       return this;
     }
 
-    /** What a run that is added must have captured. */
-    public List<Capture> captures() {
-      List<Capture> captures =
-          new ArrayList<>(
-              List.of(Capture.HEAD_GRADIENTS, Capture.TOKEN_HEAD_GRADIENTS, Capture.LOSS));
+    /** What runs must capture beside the sums of their gradients. */
+    private List<Capture> captures() {
+      List<Capture> captures = new ArrayList<>(List.of(Capture.LOSS));
       if (entropies) {
         captures.add(Capture.ATTENTION_ENTROPIES);
+      }
+      if (hfBatchSize.isPresent()) {
+        // Its batches need not be those that are run, and it weighs examples by their labels.
+        captures.add(Capture.HEAD_GRADIENTS);
       }
       return captures;
     }
 
-    /** Adds a run. */
-    public void add(Activations run) {
+    /** Adds what a run shows; the sums of its gradients come later. */
+    private void add(Activations run) {
       Batch batch = run.batch();
-      float[] all = run.headGradients().toArray();
-      float[] tokenSums = run.tokenHeadGradients().toArray();
       float[] losses = run.loss().toArray();
-      int size = layers * heads;
       for (int b = 0; b < batch.examples(); b++) {
-        for (int l = 0; l < layers; l++) {
-          for (int h = 0; h < heads; h++) {
-            double g = all[b * size + l * heads + h];
-            absolute[l][h] += Math.abs(g);
-            signed[l][h] += g;
-            squared[l][h] += g * g;
-            byToken[l][h] += tokenSums[b * size + l * heads + h];
-          }
-        }
         loss += losses[b];
         if (entropies) {
           addEntropies(run, b);
         }
-        if (hfBatchSize.isPresent()) {
+      }
+      if (hfBatchSize.isPresent()) {
+        float[] all = run.headGradients().toArray();
+        int size = layers * heads;
+        for (int b = 0; b < batch.examples(); b++) {
           gradients.add(Arrays.copyOfRange(all, b * size, (b + 1) * size));
           weights.add(labelled(batch, b));
         }
       }
       examples += batch.examples();
       tokens += batch.tokens();
+    }
+
+    private void add(DeviceSums more) {
+      sums = sums.plus(more.read());
     }
 
     /** What the example's loss weighs in the mean loss of a batch, as Hugging Face takes it. */
@@ -243,14 +293,11 @@ public final class HeadImportance {
           "the parts were measured on different heads or with different options");
       for (int l = 0; l < layers; l++) {
         for (int h = 0; h < heads; h++) {
-          absolute[l][h] += other.absolute[l][h];
-          signed[l][h] += other.signed[l][h];
-          squared[l][h] += other.squared[l][h];
-          byToken[l][h] += other.byToken[l][h];
           entropy[l][h] += other.entropy[l][h];
           relativeEntropy[l][h] += other.relativeEntropy[l][h];
         }
       }
+      sums = sums.plus(other.sums);
       gradients.addAll(other.gradients);
       weights.addAll(other.weights);
       examples += other.examples;
@@ -267,6 +314,14 @@ public final class HeadImportance {
     /** The importance over what was added so far; later additions do not change it. */
     public HeadImportance result() {
       BertologyException.check(examples > 0, "importance needs at least one example");
+      if (sums.examples() != examples) {
+        throw new BertologyException(
+            BertologyException.Kind.DEVICE,
+            String.format(
+                "of %d examples the gradients of %d are there: a device failed before the sums were"
+                    + " read",
+                examples, sums.examples()));
+      }
       return new HeadImportance(copy());
     }
 
@@ -286,10 +341,7 @@ public final class HeadImportance {
       this.heads = heads;
       this.scored = Arrays.stream(scored).map(boolean[]::clone).toArray(boolean[][]::new);
       this.present = present;
-      absolute = new double[layers][heads];
-      signed = new double[layers][heads];
-      squared = new double[layers][heads];
-      byToken = new double[layers][heads];
+      sums = HeadGradientSums.none(layers, heads);
       entropy = new double[layers][heads];
       relativeEntropy = new double[layers][heads];
     }
@@ -323,20 +375,20 @@ public final class HeadImportance {
   public HeadScores scores(Kind kind) {
     double[][] raw =
         switch (kind) {
-          case PAPER -> sums.absolute;
-          case PER_TOKEN -> sums.byToken;
-          case SIGNED -> sums.signed;
-          case SQUARED -> sums.squared;
-          case HF -> sums.hf();
+          case PAPER -> collected.sums.absolute();
+          case PER_TOKEN -> collected.sums.tokenAbsolute();
+          case SIGNED -> collected.sums.signed();
+          case SQUARED -> collected.sums.squared();
+          case HF -> collected.hf();
         };
-    double[][] scores = new double[sums.layers][sums.heads];
-    for (int l = 0; l < sums.layers; l++) {
-      double count = sums.examples;
-      if (kind == Kind.HF || (kind == Kind.PER_TOKEN && l < sums.layers - 1)) {
-        count = sums.tokens;
+    double[][] scores = new double[collected.layers][collected.heads];
+    for (int l = 0; l < collected.layers; l++) {
+      double count = collected.examples;
+      if (kind == Kind.HF || (kind == Kind.PER_TOKEN && l < collected.layers - 1)) {
+        count = collected.tokens;
       }
-      for (int h = 0; h < sums.heads; h++) {
-        scores[l][h] = sums.scored[l][h] ? raw[l][h] / count : Double.NaN;
+      for (int h = 0; h < collected.heads; h++) {
+        scores[l][h] = collected.scored[l][h] ? raw[l][h] / count : Double.NaN;
       }
     }
     return HeadScores.of(scores);
@@ -347,7 +399,7 @@ public final class HeadImportance {
    * {@link Accumulator#withEntropies}.
    */
   public HeadScores entropy() {
-    return meanEntropy(sums.entropy, sums.tokens);
+    return meanEntropy(collected.entropy, collected.tokens);
   }
 
   /**
@@ -356,15 +408,15 @@ public final class HeadImportance {
    * more.
    */
   public HeadScores relativeEntropy() {
-    return meanEntropy(sums.relativeEntropy, sums.choosingTokens);
+    return meanEntropy(collected.relativeEntropy, collected.choosingTokens);
   }
 
   private HeadScores meanEntropy(double[][] total, long count) {
-    BertologyException.check(sums.entropies, "entropies were not asked for: withEntropies()");
-    double[][] mean = new double[sums.layers][sums.heads];
-    for (int l = 0; l < sums.layers; l++) {
-      for (int h = 0; h < sums.heads; h++) {
-        mean[l][h] = sums.present.get(l).contains(h) ? total[l][h] / count : Double.NaN;
+    BertologyException.check(collected.entropies, "entropies were not asked for: withEntropies()");
+    double[][] mean = new double[collected.layers][collected.heads];
+    for (int l = 0; l < collected.layers; l++) {
+      for (int h = 0; h < collected.heads; h++) {
+        mean[l][h] = collected.present.get(l).contains(h) ? total[l][h] / count : Double.NaN;
       }
     }
     return HeadScores.of(mean);
@@ -377,16 +429,16 @@ public final class HeadImportance {
 
   /** Number of examples that it was measured on. */
   public long examples() {
-    return sums.examples;
+    return collected.examples;
   }
 
   /** Number of tokens that it was measured on. */
   public long tokens() {
-    return sums.tokens;
+    return collected.tokens;
   }
 
   /** The mean of the examples' losses. */
   public double meanLoss() {
-    return sums.loss / sums.examples;
+    return collected.loss / collected.examples;
   }
 }

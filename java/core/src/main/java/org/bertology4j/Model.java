@@ -10,6 +10,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.Function;
 import org.bertology4j.checkpoint.Checkpoint;
 import org.bertology4j.checkpoint.StoredTensor;
 import org.bertology4j.internal.Native;
@@ -19,6 +20,7 @@ import org.bertology4j.internal.Resource;
 import org.bertology4j.internal.TensorStaging;
 import org.bertology4j.internal.binding.bertology;
 import org.bertology4j.internal.binding.bertology_config;
+import org.bertology4j.internal.binding.bertology_device;
 import org.bertology4j.internal.binding.bertology_model;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
@@ -298,6 +300,14 @@ public final class Model implements AutoCloseable {
           bertology.bertology_activations_set_head_mask(
               target, values, values.length, options.hasMaskedGradients() ? 1 : 0));
     }
+    options
+        .accumulator()
+        .ifPresent(
+            sums ->
+                Native.check(
+                    sums.use(
+                        handle ->
+                            bertology.bertology_activations_set_accumulator(target, handle))));
     for (Capture capture : options.captures()) {
       int[] layers = capture.layersArray();
       Native.check(
@@ -319,6 +329,11 @@ public final class Model implements AutoCloseable {
     int[] labels = batch.labelsArray();
     Native.check(
         bertology.bertology_activations_set_labels(memory.handle(), loss, labels, labels.length));
+  }
+
+  /** Calls it with its device, which stays open meanwhile. */
+  <T> T useDevice(Function<bertology_device, T> call) {
+    return resource.use(() -> share.use(call));
   }
 
   private NativeActivations takeIdle() {

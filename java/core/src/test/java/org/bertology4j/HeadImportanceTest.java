@@ -16,7 +16,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class HeadImportanceTest {
-  private static List<Batch> batches(Golden golden, ModelConfig config, int size) {
+  /** All examples, so many a batch. */
+  static List<Batch> batches(Golden golden, ModelConfig config, int size) {
     List<Batch> batches = new ArrayList<>();
     for (int first = 0; first < golden.examples(); first += size) {
       int last = Math.min(golden.examples(), first + size);
@@ -26,10 +27,17 @@ class HeadImportanceTest {
   }
 
   private static HeadImportance measure(Golden golden, Model model, int batchSize) {
+    return measure(golden, ModelReplicas.of(model), batchSize);
+  }
+
+  private static HeadImportance measure(Golden golden, ModelReplicas models, int batchSize) {
     return HeadImportance.measure(
-        model,
-        batches(golden, model.config(), batchSize),
-        new HeadImportance.Accumulator(model).withEntropies().withHf(batchSize).withMaskedHeads(),
+        models,
+        batches(golden, models.first().config(), batchSize),
+        new HeadImportance.Accumulator(models.first())
+            .withEntropies()
+            .withHf(batchSize)
+            .withMaskedHeads(),
         run -> {});
   }
 
@@ -89,30 +97,36 @@ class HeadImportanceTest {
   void definitionsAgreeWithTheReferenceAtAnyBatchSize(String name) {
     try (Golden golden = new Golden(name);
         Model model = Model.load(golden.folder)) {
-      if (model.prunedHeads().isEmpty()) {
-        model.maskHeads(golden.mask(model.config()));
-      }
       for (int batchSize : new int[] {1, 2, 5}) {
-        HeadImportance importance = measure(golden, model, batchSize);
-        for (Kind kind : new Kind[] {Kind.PAPER, Kind.PER_TOKEN, Kind.SIGNED, Kind.SQUARED}) {
-          double[][] expected = expected(golden, model.config(), kind);
-          // Where gradients cancel out, what float32 loses of them does not.
-          Kind scale = kind == Kind.SIGNED ? Kind.PAPER : kind;
-          double bound = 1e-5 * largest(expected(golden, model.config(), scale));
-          for (Heads.Head head : model.prunedHeads().list()) {
-            assertEquals(0, expected[head.layer()][head.head()]);
-            expected[head.layer()][head.head()] = Double.NaN; // it has no score
-          }
-          assertWithin(bound, expected, importance.scores(kind));
-        }
-        assertEquals(golden.examples(), importance.examples());
-        double loss = 0;
-        for (int b = 0; b < golden.examples(); b++) {
-          loss += golden.doubles("loss." + b)[0] / golden.examples();
-        }
-        assertEquals(loss, importance.meanLoss(), 2e-6 * Math.max(1, loss));
+        assertAgreesWithReference(golden, ModelReplicas.of(model), batchSize);
       }
     }
+  }
+
+  /** Under the mask that the golden numbers are for, which the models keep. */
+  static void assertAgreesWithReference(Golden golden, ModelReplicas models, int batchSize) {
+    ModelConfig config = models.first().config();
+    if (config.prunedHeads().isEmpty()) {
+      models.forEach(model -> model.maskHeads(golden.mask(config)));
+    }
+    HeadImportance importance = measure(golden, models, batchSize);
+    for (Kind kind : new Kind[] {Kind.PAPER, Kind.PER_TOKEN, Kind.SIGNED, Kind.SQUARED}) {
+      double[][] expected = expected(golden, config, kind);
+      // Where gradients cancel out, what float32 loses of them does not.
+      Kind scale = kind == Kind.SIGNED ? Kind.PAPER : kind;
+      double bound = 1e-5 * largest(expected(golden, config, scale));
+      for (Heads.Head head : config.prunedHeads().list()) {
+        assertEquals(0, expected[head.layer()][head.head()]);
+        expected[head.layer()][head.head()] = Double.NaN; // it has no score
+      }
+      assertWithin(bound, expected, importance.scores(kind));
+    }
+    assertEquals(golden.examples(), importance.examples());
+    double loss = 0;
+    for (int b = 0; b < golden.examples(); b++) {
+      loss += golden.doubles("loss." + b)[0] / golden.examples();
+    }
+    assertEquals(loss, importance.meanLoss(), 2e-6 * Math.max(1, loss));
   }
 
   @ParameterizedTest

@@ -15,9 +15,11 @@ import java.util.concurrent.Callable;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
 import org.bertology4j.Device;
+import org.bertology4j.HeadGradientAccumulator;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
+import org.bertology4j.RunOptions;
 import org.bertology4j.checkpoint.Checkpoint;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ITypeConverter;
@@ -29,12 +31,12 @@ import picocli.CommandLine.TypeConversionException;
 
 /**
  * {@code bertology bench}: how fast a model of BERT-base's or GPT-2's shape runs, as a part of the
- * speed at which this machine multiplies matrices, measured in turn with it.
+ * speed at which this device multiplies matrices, measured in turn with it.
  */
 @Command(
     name = "bench",
     description =
-        "Measures passes over a random model of BERT-base's or GPT-2's shape against the machine's"
+        "Measures passes over a random model of BERT-base's or GPT-2's shape against the device's"
             + " own matrix products, in one run: only the ratios mean something on a busy"
             + " machine.")
 final class BenchCommand implements Callable<Integer> {
@@ -69,6 +71,7 @@ final class BenchCommand implements Callable<Integer> {
   private static final int USUAL_TOKENS = 3200;
   private static final int USUAL_LENGTH = 50;
   private static final int GPT2_LENGTH = 128;
+  private static final double SECONDS_OF_A_PEAK = 0.2;
 
   @Option(
       names = "--shape",
@@ -100,12 +103,25 @@ final class BenchCommand implements Callable<Integer> {
   @Mixin private ModelArguments arguments;
   @Spec private CommandSpec spec;
 
-  /** What {@link HeadImportance#measure} captures. */
-  private static final Capture[] IMPORTANCE = {
-    Capture.LOSS, Capture.HEAD_GRADIENTS, Capture.TOKEN_HEAD_GRADIENTS
-  };
+  /**
+   * A kind of pass.
+   *
+   * @param importance whether heads' gradients are added up, as {@link HeadImportance#measure} does
+   */
+  private record Measurement(String name, double flops, boolean importance, Capture... captures) {
+    static Measurement forward(String name, double flops, Capture... captures) {
+      return new Measurement(name, flops, false, captures);
+    }
 
-  private record Measurement(String name, double flops, Capture... captures) {}
+    static Measurement importance(String name, double flops, Capture... captures) {
+      return new Measurement(name, flops, true, captures);
+    }
+
+    RunOptions options(HeadGradientAccumulator sums) {
+      RunOptions options = RunOptions.capturing(captures);
+      return importance ? options.accumulating(sums) : options;
+    }
+  }
 
   @Override
   public Integer call() {
@@ -122,7 +138,8 @@ final class BenchCommand implements Callable<Integer> {
     Usage.require(rounds > 0, spec, "--rounds is %d, expected 1 or more", rounds);
     PrintWriter out = spec.commandLine().getOut();
     Batch batch = batch(config, examples);
-    try (Model model = Model.load(Checkpoint.random(config, 1), arguments.options())) {
+    try (Model model = Model.load(Checkpoint.random(config, 1), arguments.options());
+        HeadGradientAccumulator sums = new HeadGradientAccumulator(model)) {
       out.println(model.device().description());
       out.println("dtype: " + model.dtype());
       out.println("model: " + config);
@@ -142,26 +159,31 @@ final class BenchCommand implements Callable<Integer> {
           "                                        ms   examples/s    GFLOP/s   of the peak"
               + "           peak MB");
       for (Measurement measurement : measurements) {
-        measure(out, model, batch, measurement);
+        measure(out, model, batch, measurement, measurement.options(sums));
       }
       out.printf(
           Locale.ROOT,
-          "%npeak MB: resident memory at most so far, the Java machine's included; the weights are"
-              + " %d MB as float32%n",
+          "%ncopies inside the device's memory: %.1f GB/s read and written%n",
+          model.device().copyPeak(SECONDS_OF_A_PEAK) / 1e9);
+      out.printf(
+          Locale.ROOT,
+          "peak MB: resident memory of the host at most so far, the Java machine's included; the"
+              + " weights are %d MB as float32%n",
           model.parameterCount() * Float.BYTES / 1_000_000);
     }
     return 0;
   }
 
   /** Passes and peak measurements in turn, so that both see the same machine. */
-  private void measure(PrintWriter out, Model model, Batch batch, Measurement measurement) {
+  private void measure(
+      PrintWriter out, Model model, Batch batch, Measurement measurement, RunOptions options) {
     Device device = model.device();
     double[] seconds = new double[rounds];
     double[] peaks = new double[rounds];
     for (int round = -1; round < rounds; round++) {
-      double peak = device.matrixPeak(model.dtype(), 0.2);
+      double peak = device.matrixPeak(model.dtype(), SECONDS_OF_A_PEAK);
       long start = System.nanoTime();
-      model.run(batch, measurement.captures()).close();
+      model.run(batch, options).close();
       double elapsed = (System.nanoTime() - start) * 1e-9;
       if (round >= 0) {
         seconds[round] = elapsed;
@@ -187,12 +209,6 @@ final class BenchCommand implements Callable<Integer> {
     out.flush();
   }
 
-  private static Capture[] with(Capture[] captures, Capture... more) {
-    Capture[] all = Arrays.copyOf(captures, captures.length + more.length);
-    System.arraycopy(more, 0, all, captures.length, more.length);
-    return all;
-  }
-
   private static double median(double[] values) {
     double[] sorted = values.clone();
     Arrays.sort(sorted);
@@ -204,13 +220,15 @@ final class BenchCommand implements Callable<Integer> {
     double products = products(config, batch.tokens());
     if (config.architecture() == ModelConfig.Architecture.BERT) {
       return List.of(
-          new Measurement("forward", products, Capture.LOGITS),
-          new Measurement("importance", 2 * products, with(IMPORTANCE, Capture.LOGITS)),
-          new Measurement(
+          Measurement.forward("forward", products, Capture.LOGITS),
+          Measurement.importance("importance", 2 * products, Capture.LOSS, Capture.LOGITS),
+          Measurement.importance(
               "importance and entropies",
               2 * products,
-              with(IMPORTANCE, Capture.LOGITS, Capture.ATTENTION_ENTROPIES)),
-          new Measurement(
+              Capture.LOSS,
+              Capture.LOGITS,
+              Capture.ATTENTION_ENTROPIES),
+          Measurement.forward(
               "forward, all states and maps",
               products,
               Capture.LOGITS,
@@ -221,19 +239,19 @@ final class BenchCommand implements Callable<Integer> {
     double attention = causalAttention(config, batch);
     double vocabulary = 2.0 * config.hiddenSize() * config.vocabSize() * predicted(batch);
     return List.of(
-        new Measurement("forward", products + attention, Capture.HIDDEN_STATES.layers(states)),
-        new Measurement(
+        Measurement.forward("forward", products + attention, Capture.HIDDEN_STATES.layers(states)),
+        Measurement.forward(
             "forward, all states and maps",
             products + attention,
             Capture.HIDDEN_STATES,
             Capture.ATTENTIONS),
-        new Measurement("forward, loss", products + attention + vocabulary, Capture.LOSS),
-        new Measurement(
+        Measurement.forward("forward, loss", products + attention + vocabulary, Capture.LOSS),
+        Measurement.importance(
             "importance",
             // Of attention's backward the four products of its gradients count, not the scores that
             // are computed again.
             2 * products + 3 * attention + 2 * vocabulary,
-            IMPORTANCE));
+            Capture.LOSS));
   }
 
   /** Of scores and their products with values, below the diagonal and on it. */

@@ -11,6 +11,7 @@ import org.bertology4j.Batch;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadScores;
 import org.bertology4j.Model;
+import org.bertology4j.ModelReplicas;
 import org.bertology4j.PruningPlan;
 import org.bertology4j.PruningSchedule;
 import org.bertology4j.text.Documents;
@@ -47,14 +48,15 @@ final class EmbeddedLanguageRun {
 
   void run() {
     Path folder = ModelArguments.folderOf(MODEL);
-    try (Model model = Model.load(folder, arguments.options());
+    try (ModelReplicas models = arguments.load(folder);
         Tokenizer tokenizer = Tokenizer.load(folder)) {
+      Model model = models.first();
       int length = model.config().maxPositionEmbeddings();
       Path file = folder.resolve("importance.txt");
       Documents measured = Documents.ofBlocks(file, tokenizer, length, length).predicted();
       Path testFile = folder.resolve("test.txt");
       Documents test = Documents.ofBlocks(testFile, tokenizer, length, length).predicted();
-      out.println(model.device().description());
+      out.println(Devices.description(models));
       out.println("dtype: " + model.dtype());
       out.println("model: " + MODEL + " (" + model.config() + ")");
       out.println("data: " + measured + "; " + test);
@@ -63,17 +65,18 @@ final class EmbeddedLanguageRun {
           .put("model", MODEL)
           .put("task", Task.LANGUAGE_MODEL)
           .put("data", "King James Bible, chapters that the model was not trained on")
-          .put("device", model.device().description().lines().toList())
+          .put("device", Devices.description(models).lines().toList())
           .put("dtype", model.dtype().toString());
-      HeadScores scores = measure(model, pass(model, measured));
-      prune(model, pass(model, test), scores);
+      HeadScores scores = measure(model, pass(models, measured));
+      // Heads go from the first model only: what is left of it is scored there.
+      prune(model, pass(ModelReplicas.of(model), test), scores);
     }
     out.println("results and the chart (report.html) are in " + results.folder());
   }
 
-  private static TaskPass pass(Model model, Documents documents) {
+  private static TaskPass pass(ModelReplicas models, Documents documents) {
     List<Batch> batches = documents.labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH);
-    return new TaskPass(model, batches, TokenPredictions::new);
+    return new TaskPass(models, batches, TokenPredictions::new);
   }
 
   private HeadScores measure(Model model, TaskPass pass) {

@@ -13,7 +13,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
-import org.bertology4j.Activations;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
 import org.bertology4j.HeadImportance;
@@ -21,8 +20,10 @@ import org.bertology4j.HeadMask;
 import org.bertology4j.HeadScores;
 import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
+import org.bertology4j.ModelReplicas;
 import org.bertology4j.PruningPlan;
 import org.bertology4j.PruningSchedule;
+import org.bertology4j.RunOptions;
 import org.bertology4j.text.Batches;
 import org.bertology4j.text.Dataset;
 import org.bertology4j.text.Metric;
@@ -73,18 +74,19 @@ final class EmbeddedRun {
   void run() {
     UciSentences sentences = UciSentences.load();
     Path folder = modelFolder();
-    try (Model model = Model.load(folder, arguments.options());
+    try (ModelReplicas models = arguments.load(folder);
         Tokenizer tokenizer = Tokenizer.load(folder)) {
-      out.println(model.device().description());
+      Model model = models.first();
+      out.println(Devices.description(models));
       out.println("dtype: " + model.dtype());
       out.println("model: " + MODEL + " (" + model.config() + ")");
       out.println("data: " + sentences.train() + "; " + sentences.test());
       out.println();
       out.flush();
       List<Batch> train = Batches.ofTokens(tokenizer, sentences.train(), TOKENS_PER_BATCH);
-      trainClassifier(model, train, sentences.train());
+      trainClassifier(models, train, sentences.train());
 
-      TaskPass onTrain = pass(model, sentences.train(), train);
+      TaskPass onTrain = pass(models, sentences.train(), train);
       HeadImportance.Accumulator accumulator = new HeadImportance.Accumulator(model);
       if (options.kind() == HeadImportance.Kind.HF) {
         accumulator.withHf(1);
@@ -110,52 +112,50 @@ final class EmbeddedRun {
       results
           .put("model", MODEL)
           .put("data", "UCI sentiment labelled sentences")
-          .put("device", model.device().description().lines().toList())
+          .put("device", Devices.description(models).lines().toList())
           .put("dtype", model.dtype().toString())
           .put("importance", options.kind().name().toLowerCase(Locale.ROOT))
           .put("importance_seconds", seconds)
           .write();
 
       List<Batch> test = Batches.ofTokens(tokenizer, sentences.test(), TOKENS_PER_BATCH);
-      prune(model, pass(model, sentences.test(), test), scores);
+      // Heads go from the first model only: what is left of it is scored there.
+      prune(model, pass(ModelReplicas.of(model), sentences.test(), test), scores);
     }
     out.println("results and the chart (report.html) are in " + results.folder());
     out.flush();
   }
 
-  private static TaskPass pass(Model model, Dataset data, List<Batch> batches) {
+  private static TaskPass pass(ModelReplicas models, Dataset data, List<Batch> batches) {
     Map<String, Metric> metrics = Map.of(ACCURACY, Metric.ACC);
-    return new TaskPass(model, batches, () -> new LabelPredictions(data, metrics));
+    return new TaskPass(models, batches, () -> new LabelPredictions(data, metrics));
   }
 
   /** Logistic regression on the frozen sentence vectors becomes the model's classifier. */
-  private static void trainClassifier(Model model, List<Batch> batches, Dataset data) {
-    int width = model.config().hiddenSize();
+  private static void trainClassifier(ModelReplicas models, List<Batch> batches, Dataset data) {
+    int width = models.first().config().hiddenSize();
     // The vectors are what a classifier with this pooling sees.
-    model.setClassifier(
-        UciSentences.LABELS.names(),
-        ModelConfig.Pooling.CLS_NORMALIZED,
-        new float[2][width],
-        new float[2]);
+    setClassifier(models, new float[2][width], new float[2]);
     Problem problem = new Problem();
     problem.l = data.size();
     problem.n = width + 1;
     problem.bias = 1;
     problem.x = new Feature[data.size()][width + 1];
     problem.y = new double[data.size()];
-    int example = 0;
-    for (Batch batch : Progress.over("vectors", batches)) {
-      try (Activations run = model.run(batch, Capture.POOLER_OUTPUT)) {
-        for (int b = 0; b < batch.examples(); b++, example++) {
-          float[] vector = run.poolerOutput(b).toArray();
-          for (int i = 0; i < width; i++) {
-            problem.x[example][i] = new FeatureNode(i + 1, vector[i]);
+    int[] example = {0};
+    models.run(
+        Progress.over("vectors", batches),
+        RunOptions.capturing(Capture.POOLER_OUTPUT),
+        run -> {
+          for (int b = 0; b < run.batch().examples(); b++, example[0]++) {
+            float[] vector = run.poolerOutput(b).toArray();
+            for (int i = 0; i < width; i++) {
+              problem.x[example[0]][i] = new FeatureNode(i + 1, vector[i]);
+            }
+            problem.x[example[0]][width] = new FeatureNode(width + 1, 1);
+            problem.y[example[0]] = data.classOf(example[0]);
           }
-          problem.x[example][width] = new FeatureNode(width + 1, 1);
-          problem.y[example] = data.classOf(example);
-        }
-      }
-    }
+        });
     Linear.disableDebugOutput();
     Parameter parameter = new Parameter(SolverType.L2R_LR, CLASSIFIER_C, 1e-6);
     parameter.setRegularizeBias(false);
@@ -171,8 +171,14 @@ final class EmbeddedRun {
     }
     bias[1] = (float) (sign * weights[width]);
     bias[0] = -bias[1];
-    model.setClassifier(
-        UciSentences.LABELS.names(), ModelConfig.Pooling.CLS_NORMALIZED, weight, bias);
+    setClassifier(models, weight, bias);
+  }
+
+  private static void setClassifier(ModelReplicas models, float[][] weight, float[] bias) {
+    models.forEach(
+        model ->
+            model.setClassifier(
+                UciSentences.LABELS.names(), ModelConfig.Pooling.CLS_NORMALIZED, weight, bias));
   }
 
   private void prune(Model model, TaskPass onTest, HeadScores scores) {

@@ -1,6 +1,8 @@
 package org.bertology4j.cli;
 
 import java.io.PrintWriter;
+import java.util.HashSet;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import org.bertology4j.BertologyException;
 import org.bertology4j.Device;
@@ -23,14 +25,27 @@ final class InfoCommand implements Callable<Integer> {
     out.println(
         "java: " + System.getProperty("java.vm.name") + " " + System.getProperty("java.version"));
     out.println("system: " + System.getProperty("os.name") + " " + System.getProperty("os.arch"));
-    try (Device device = Device.open(arguments.device(), arguments.threads())) {
-      out.println(device.description());
+    Set<String> shown = new HashSet<>();
+    for (String name : arguments.devices()) {
+      try (Device device = Device.open(name, arguments.threads())) {
+        out.println(device.description());
+        shown.add(device.name());
+      }
     }
-    try {
-      Device.open("cuda:0").close();
-    } catch (BertologyException e) {
-      out.println("cuda: not available: " + e.getMessage());
+    Device.whyNoCuda().ifPresent(why -> out.println("cuda: not available: " + why));
+    for (int i = 0; i < Device.cudaCount(); i++) {
+      if (!shown.contains("cuda:" + i)) {
+        out.println(describe("cuda:" + i));
+      }
     }
     return 0;
+  }
+
+  private static String describe(String name) {
+    try (Device device = Device.open(name)) {
+      return device.description();
+    } catch (BertologyException e) {
+      return "device: " + name + ": not available: " + e.getMessage();
+    }
   }
 }

@@ -2,10 +2,12 @@ package org.bertology4j.cli;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Optional;
 import org.bertology4j.BertologyException;
 import org.bertology4j.DType;
 import org.bertology4j.ModelOptions;
+import org.bertology4j.ModelReplicas;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -21,15 +23,20 @@ final class ModelArguments {
       names = "--device",
       defaultValue = "auto",
       paramLabel = "DEVICE",
-      description = "cpu, or auto for the best there is (default: ${DEFAULT-VALUE})")
-  private String device;
+      split = ",",
+      description =
+          "cpu; cuda:0, cuda:1 and so on; auto for the first CUDA device, or else the CPU (default:"
+              + " ${DEFAULT-VALUE}); run divides the data among several: cuda:0,cuda:1")
+  private List<String> devices;
 
   @Option(
       names = "--dtype",
       defaultValue = "float32",
       paramLabel = "TYPE",
       converter = DTypeConverter.class,
-      description = "inputs of matrix products: float32 or bfloat16 (default: ${DEFAULT-VALUE})")
+      description =
+          "inputs of matrix products: float32, bfloat16, or float16 on CUDA devices (default:"
+              + " ${DEFAULT-VALUE})")
   private DType dtype;
 
   private int threads;
@@ -55,17 +62,38 @@ final class ModelArguments {
     }
   }
 
+  /** For commands that take one device. */
   ModelOptions options() {
-    return ModelOptions.defaults().device(device).threads(threads).dtype(dtype);
+    return onAnyDevice().device(device());
+  }
+
+  private ModelOptions onAnyDevice() {
+    return ModelOptions.defaults().threads(threads).dtype(dtype);
+  }
+
+  /** The model on each of the devices. */
+  ModelReplicas load(Path model) {
+    return ModelReplicas.load(model, onAnyDevice(), devices);
   }
 
   /** Takes the CPU, whatever there is. */
   void withoutCuda() {
-    device = "cpu";
+    devices = List.of("cpu");
   }
 
+  /** The only device, for commands that take one. */
   String device() {
-    return device;
+    Usage.require(
+        devices.size() == 1,
+        spec,
+        "--device %s: %s takes one device",
+        String.join(",", devices),
+        spec.name());
+    return devices.get(0);
+  }
+
+  List<String> devices() {
+    return devices;
   }
 
   int threads() {

@@ -13,6 +13,7 @@ import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadScores;
 import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
+import org.bertology4j.ModelReplicas;
 import org.bertology4j.text.DatasetReader;
 import org.bertology4j.text.Documents;
 import org.bertology4j.text.GlueTask;
@@ -269,8 +270,9 @@ final class RunCommand implements Callable<Integer> {
     }
     Results results = new Results(outputDir.orElseThrow());
     savePruned.ifPresent(folder -> Outputs.checkModelFolder(folder, model.get()));
-    try (Model loaded = Model.load(model.get(), arguments.options())) {
-      Task wanted = isLanguageModel() ? languageTask(loaded) : labelledTask(loaded);
+    try (ModelReplicas loaded = arguments.load(model.get())) {
+      Model first = loaded.first();
+      Task wanted = isLanguageModel() ? languageTask(first) : labelledTask(first);
       Optional<TaskRun.Masking> masking =
           tryMasking
               ? Optional.of(new TaskRun.Masking(maskingThreshold, maskingAmount, savePruned))
@@ -336,9 +338,9 @@ final class RunCommand implements Callable<Integer> {
 
   private void checkUsage() {
     require(
-        !noCuda || List.of("auto", "cpu").contains(arguments.device()),
+        !noCuda || List.of("auto", "cpu").containsAll(arguments.devices()),
         "--no_cuda and --device %s contradict each other",
-        arguments.device());
+        String.join(",", arguments.devices()));
     documents.checkUsage(spec);
     require(
         isLanguageModel() || !documents.given(),

@@ -11,10 +11,13 @@ import org.bertology4j.Batch;
 import org.bertology4j.Capture;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadMask;
-import org.bertology4j.Model;
+import org.bertology4j.ModelReplicas;
 import org.bertology4j.RunOptions;
 
-/** Passes of a model over the data of a task: its scores, and the importance of its heads. */
+/**
+ * Passes of a model over the data of a task, divided among its devices: its scores, and the
+ * importance of its heads.
+ */
 final class TaskPass {
   // A pass over few tokens is short: it takes many to be sure.
   private static final int ENOUGH_TOKENS = 4096;
@@ -22,7 +25,7 @@ final class TaskPass {
   private static final double ENOUGH_SECONDS = 0.2;
   private static final double WARM_UP_SECONDS = 0.1;
 
-  private final Model model;
+  private final ModelReplicas models;
   private final List<Batch> batches;
   private final Supplier<Predictions> predictions;
 
@@ -43,8 +46,8 @@ final class TaskPass {
    *
    * @param predictions makes what collects those of one pass
    */
-  TaskPass(Model model, List<Batch> batches, Supplier<Predictions> predictions) {
-    this.model = model;
+  TaskPass(ModelReplicas models, List<Batch> batches, Supplier<Predictions> predictions) {
+    this.models = models;
     this.batches = batches;
     this.predictions = predictions;
   }
@@ -52,12 +55,13 @@ final class TaskPass {
   /** Importance and scores of one pass. */
   record Result(HeadImportance importance, Map<String, Double> scores) {}
 
-  /** A pass with gradients, under the model's own mask. */
+  /** A pass with gradients, under the models' own mask. */
   Result measure(String title, HeadImportance.Accumulator accumulator) {
     Predictions collected = predictions.get();
     try (Progress<Batch> progress = Progress.over(title, batches)) {
       HeadImportance importance =
-          HeadImportance.measure(model, progress, accumulator, collected::add, captures(collected));
+          HeadImportance.measure(
+              models, progress, accumulator, collected::add, captures(collected));
       return new Result(importance, collected.scores());
     }
   }
@@ -67,11 +71,7 @@ final class TaskPass {
     Predictions collected = predictions.get();
     RunOptions options = RunOptions.capturing(captures(collected)).headMask(mask);
     try (Progress<Batch> progress = Progress.over(title, batches)) {
-      for (Batch batch : progress) {
-        try (Activations run = model.run(batch, options)) {
-          collected.add(run);
-        }
-      }
+      models.run(progress, options, collected::add);
     }
     return collected.scores();
   }
@@ -81,7 +81,7 @@ final class TaskPass {
   }
 
   /**
-   * Examples a second of forward passes under the model's own mask: the median of passes over the
+   * Examples a second of forward passes under the models' own mask: the median of passes over the
    * first batches, after some that do not count.
    */
   double examplesPerSecond() {
@@ -104,14 +104,12 @@ final class TaskPass {
 
   /** Seconds of each pass: of so many, and of more until so much time is spent. */
   private double[] passes(List<Batch> some, int least, double enough) {
-    Capture[] captures = captures(predictions.get());
+    RunOptions options = RunOptions.capturing(captures(predictions.get()));
     DoubleStream.Builder seconds = DoubleStream.builder();
     double spent = 0;
     for (int pass = 0; pass < least || spent < enough; pass++) {
       long start = System.nanoTime();
-      for (Batch batch : some) {
-        model.run(batch, captures).close();
-      }
+      models.run(some, options, run -> {});
       double elapsed = (System.nanoTime() - start) * 1e-9;
       seconds.add(elapsed);
       spent += elapsed;

@@ -13,10 +13,15 @@ import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadMask;
 import org.bertology4j.MaskingSearch;
 import org.bertology4j.Model;
+import org.bertology4j.ModelReplicas;
 
 /** {@code bertology run} on a model and a data set: importance, and then masking and pruning. */
 final class TaskRun {
+  private final ModelReplicas models;
+
+  /** The first of them, which all are like. */
   private final Model model;
+
   private final Task task;
   private final RunCommand.ImportanceOptions options;
   private final int hfBatchSize;
@@ -33,19 +38,20 @@ final class TaskRun {
    * @param hfBatchSize the batch size that {@link HeadImportance.Kind#HF} is for
    */
   TaskRun(
-      Model model,
+      ModelReplicas models,
       Task task,
       RunCommand.ImportanceOptions options,
       int hfBatchSize,
       Results results,
       PrintWriter out) {
-    this.model = model;
+    this.models = models;
+    this.model = models.first();
     this.task = task;
     this.options = options;
     this.hfBatchSize = hfBatchSize;
     this.results = results;
     this.out = out;
-    pass = new TaskPass(model, task.batches(), task.predictions());
+    pass = new TaskPass(models, task.batches(), task.predictions());
   }
 
   /**
@@ -54,7 +60,7 @@ final class TaskRun {
    * @param path the name of the model
    */
   void run(Path path, Optional<Masking> masking) {
-    out.println(model.device().description());
+    out.println(Devices.description(models));
     out.println("dtype: " + model.dtype());
     out.println("model: " + path + " (" + model.config() + ")");
     out.println("data: " + task.source() + " (" + task.data() + ")");
@@ -63,7 +69,7 @@ final class TaskRun {
         .put("model", path.toString())
         .put("task", task.name())
         .put("data", task.source().toString())
-        .put("device", model.device().description().lines().toList())
+        .put("device", Devices.description(models).lines().toList())
         .put("dtype", model.dtype().toString());
     Evaluation whole = measureWhole();
     masking.ifPresent(wanted -> maskAndPrune(wanted, whole));
@@ -118,7 +124,7 @@ final class TaskRun {
   }
 
   private Evaluation evaluate(HeadMask mask) {
-    model.maskHeads(mask);
+    models.forEach(each -> each.maskHeads(mask));
     return evaluation(pass.measure("masking", accumulator()));
   }
 
@@ -161,14 +167,14 @@ final class TaskRun {
   }
 
   private void prune(Masking masking, HeadMask mask) {
-    model.maskHeads(HeadMask.ones(model.config()));
+    models.forEach(each -> each.maskHeads(HeadMask.ones(each.config())));
     final double wholeSpeed = pass.examplesPerSecond();
-    model.maskHeads(mask);
+    models.forEach(each -> each.maskHeads(mask));
     final double maskedScore = pass.scores("masked", mask).get(task.metricName());
     final double maskedSpeed = pass.examplesPerSecond();
     final long parametersBefore = model.parameterCount();
     final long bytesBefore = model.memoryBytes();
-    model.pruneHeads(mask.masked());
+    models.forEach(each -> each.pruneHeads(mask.masked()));
     final double prunedScore = pass.scores("pruned", model.headMask()).get(task.metricName());
     final double prunedSpeed = pass.examplesPerSecond();
     final long parameters = model.parameterCount();

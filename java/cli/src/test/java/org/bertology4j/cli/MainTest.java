@@ -57,7 +57,7 @@ class MainTest {
         "run now                        | 'now'",
         "run --task_name sst-3          | unknown task \"sst-3\", known are cola",
         "run --importance loudest       | is none of paper, per_token, signed, squared, hf",
-        "run --dtype float8             | expected float32 or bfloat16",
+        "run --dtype float8             | expected float32, bfloat16 or float16",
         "run --threads -1               | --threads is -1",
         "run --threads many             | 'many' is not an int",
         "run --try_masking              | --model_name_or_path is missing",

@@ -160,6 +160,47 @@ class RunTest {
     assertTrue(said.endsWith(String.format("results are in %s%n", output)), said);
   }
 
+  @Test
+  void severalDevicesGiveWhatOneGives() throws IOException {
+    Object[] masking = {"--try_masking", "--masking_threshold", "0.01", "--batch_size", 2};
+    Cli.succeeds(sst(masking));
+    final JsonObject one = results();
+    final HeadScores scores = HeadScores.of(doubles(output.resolve("head_importance.npy")));
+    Object[] divided =
+        Stream.concat(Stream.of(masking), Stream.of("--device", "cpu,cpu")).toArray();
+    String said = Cli.succeeds(sst(divided));
+    assertClose(scores, Npy.read(output.resolve("head_importance.npy")));
+    for (String same : List.of("examples", "scores", "masked_heads", "pruned_score")) {
+      assertEquals(one.get(same), results().get(same), same);
+    }
+    assertEquals(said.indexOf("device: cpu"), said.lastIndexOf("device: cpu"), "described once");
+    Cli.misused(
+        "--device cpu,cpu: capture takes one device",
+        "capture",
+        "--model_name_or_path",
+        model,
+        "--input",
+        glue.resolve("dev.tsv"),
+        "--output",
+        output.resolve("capture"),
+        "--capture",
+        "logits",
+        "--device",
+        "cpu,cpu");
+  }
+
+  private static double[][] doubles(Path file) throws IOException {
+    float[][] values = Npy.read(file);
+    double[][] widened = new double[values.length][];
+    for (int l = 0; l < values.length; l++) {
+      widened[l] = new double[values[l].length];
+      for (int h = 0; h < values[l].length; h++) {
+        widened[l][h] = values[l][h];
+      }
+    }
+    return widened;
+  }
+
   /** The numbers of each table are those given, and its columns are aligned. */
   private static void assertTables(String said, HeadScores entropies, HeadScores scores) {
     List<String> lines = said.lines().toList();

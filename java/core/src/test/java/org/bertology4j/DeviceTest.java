@@ -1,0 +1,94 @@
+package org.bertology4j;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.bertology4j.BertologyException.Kind;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Which device is opened, and what is said where it is missing. */
+class DeviceTest {
+  @TempDir Path temporary;
+
+  /** Asks for the device that its argument names, in a process with libraries of its own. */
+  static final class Main {
+    public static void main(String[] arguments) {
+      System.out.println("count " + Device.cudaCount());
+      try (Device device = Device.open(arguments[0])) {
+        System.out.println(device.description());
+      } catch (BertologyException e) {
+        System.out.println(e.kind() + ": " + e.getMessage());
+      }
+    }
+  }
+
+  private String open(String device, String... options) throws Exception {
+    List<String> all = new ArrayList<>(List.of(options));
+    all.add("-Dorg.bytedeco.javacpp.cachedir=" + temporary);
+    return ChildJvm.start(Main.class, all, device).output();
+  }
+
+  private static void assertHas(String part, String text) {
+    assertTrue(text.contains(part), text);
+  }
+
+  @Test
+  void withoutItsJarThereIsNoCuda() {
+    assertEquals(0, Device.cudaCount());
+    String why = Device.whyNoCuda().orElseThrow();
+    assertHas("add the jar of bertology4j-core with the classifier linux-x86_64-gpu", why);
+    assertHas("-Dorg.bertology4j.cuda.library=PATH", why);
+    for (String name : List.of("cuda", "cuda:0", "cuda:7")) {
+      BertologyException e = assertThrows(BertologyException.class, () -> Device.open(name));
+      assertEquals(Kind.DEVICE, e.kind());
+      assertHas("device " + (name.equals("cuda") ? "cuda:0" : name) + ": " + why, e.getMessage());
+    }
+    try (Device auto = Device.open("auto")) {
+      assertEquals("cpu", auto.name());
+      assertHas("\nchosen by auto: no CUDA device can be used: " + why, auto.description());
+    }
+    try (Device named = Device.open("cpu")) {
+      assertFalse(named.description().contains("chosen by auto"), named.description());
+    }
+  }
+
+  @Test
+  void aLibraryThatCannotBeLoadedIsNamed() throws Exception {
+    String missing = temporary.resolve("none.so").toString();
+    String property = "-Dorg.bertology4j.cuda.library=" + missing;
+    assertHas("DEVICE: the CUDA backend could not be loaded: " + missing, open("cuda:0", property));
+    assertHas("count 0\ndevice: cpu", open("auto", property));
+  }
+
+  @Test
+  void unknownNamesAreRefused() {
+    for (String name : List.of("tpu", "cuda:x", "CPU", "")) {
+      BertologyException e = assertThrows(BertologyException.class, () -> Device.open(name));
+      assertEquals(Kind.INVALID_ARGUMENT, e.kind());
+    }
+  }
+
+  @Test
+  void typesAreReadByTheirNames() {
+    assertEquals(DType.FLOAT16, DType.parse("FP16"));
+    assertEquals(DType.FLOAT16, DType.parse("float16"));
+    assertEquals(DType.BFLOAT16, DType.parse("bf16"));
+    assertThrows(BertologyException.class, () -> DType.parse("int8"));
+  }
+
+  @Test
+  void float16IsForCudaDevices() {
+    ModelOptions options = ModelOptions.defaults().device("cpu").dtype(DType.FLOAT16);
+    Path folder = Golden.folder("classification");
+    BertologyException e =
+        assertThrows(BertologyException.class, () -> Model.load(folder, options).close());
+    assertEquals(Kind.UNSUPPORTED, e.kind());
+    assertHas("dtype float16: this device has no instructions for it", e.getMessage());
+  }
+}

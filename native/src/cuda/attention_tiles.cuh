@@ -1,0 +1,436 @@
+// What the kernels of attention share: their arguments, tiles of rows in shared memory and how
+// fragments of products are read from and written to them.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/error.h"
+#include "cuda/mma.cuh"
+#include "cuda/stream.h"
+#include "cuda/warp.cuh"
+#include "ops/attention.h"
+
+namespace bertology::cuda {
+
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
+
+constexpr int64_t kMaxHeadDim = 128;
+constexpr int kMaxWarps = 8;     // of a block
+constexpr int kRowsOfWarp = 16;  // of the left matrix of its products
+
+/// Heads that a launch works on: blockIdx.y counts them.
+struct HeadList {
+  static constexpr int kMost = 128;
+  int count;
+  int16_t head[kMost];
+  int32_t index[kMost];  // where the gradients of the head go
+  float mask[kMost];
+};
+
+/// AttentionInputs for the device.
+struct AttentionShape {
+  explicit AttentionShape(const AttentionInputs& in)
+      : query_offsets(in.queries.device_offsets),
+        key_offsets(in.keys.device_offsets),
+        pair_offsets(in.keys.device_pair_offsets),
+        query(in.query),
+        key(in.key),
+        value(in.value),
+        query_stride(in.query_stride),
+        key_stride(in.key_stride),
+        heads(static_cast<int>(in.heads)),
+        head_dim(static_cast<int>(in.head_dim)),
+        scale(in.scale),
+        causal(in.causal) {}
+
+  const int64_t* query_offsets;  // [sequences + 1]
+  const int64_t* key_offsets;    // [sequences + 1]
+  const int64_t* pair_offsets;   // [sequences + 1]
+  const float* query;            // [query rows, query_stride]
+  const float* key;              // [key rows, key_stride]
+  const float* value;            // [key rows, key_stride]
+  int64_t query_stride, key_stride;
+  int heads, head_dim;
+  float scale;
+  bool causal;
+  bool aligned = false;  // rows of every matrix start at multiples of 16 bytes at every head
+};
+
+/// The rows of one sequence at the columns of one head.
+struct HeadRows {
+  __device__ __forceinline__ HeadRows(const AttentionShape& shape, int64_t sequence, int head)
+      : first_query(shape.query_offsets[sequence]),
+        first_key(shape.key_offsets[sequence]),
+        queries(static_cast<int>(shape.query_offsets[sequence + 1] - first_query)),
+        keys(static_cast<int>(shape.key_offsets[sequence + 1] - first_key)),
+        column(static_cast<int64_t>(head) * shape.head_dim),
+        width(static_cast<int64_t>(shape.heads) * shape.head_dim) {}
+
+  /// Of a [query rows, heads head_dim] matrix.
+  template <class T>
+  __device__ __forceinline__ T* dense(T* matrix) const {
+    return matrix + first_query * width + column;
+  }
+  /// Of what is kept by sequence [heads, queries].
+  template <class T>
+  __device__ __forceinline__ T* of_queries(T* values, const AttentionShape& shape, int head) const {
+    return values + first_query * shape.heads + static_cast<int64_t>(head) * queries;
+  }
+  /// Of maps by sequence [heads, queries, keys].
+  template <class T>
+  __device__ __forceinline__ T* map(T* maps, const AttentionShape& shape, int64_t sequence,
+                                    int head) const {
+    return maps + shape.pair_offsets[sequence] * shape.heads +
+           static_cast<int64_t>(head) * queries * keys;
+  }
+
+  int64_t first_query, first_key;
+  int queries, keys;
+  int64_t column, width;
+};
+
+// ----------------------------------------------------------------------------------------------
+// copies to shared memory that arrive later
+
+__device__ __forceinline__ void copy_async_16(float* shared, const float* global, int bytes) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+               "l"(global), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void copy_async_4(float* shared, const float* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
+               "l"(global)
+               : "memory");
+}
+__device__ __forceinline__ void copies_issued() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/// Waits for all but the last kPending groups of copies of this thread.
+template <int kPending>
+__device__ __forceinline__ void copies_arrived() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// ----------------------------------------------------------------------------------------------
+// tiles
+
+// A tile is [rows, kDim] in shared memory, its rows in chunks of four floats. Chunks change places
+// within groups of eight by the last four bits of their row, so that none of these accesses of a
+// warp, of 16 bytes a lane, meets a bank twice (a quarter of the warp is served at a time):
+// - rows of a product: rows g, chunks c + t;
+// - columns of a product whose k runs along the rows: rows 2 t + i or 4 t + i, chunks as column().
+// It is linear: swizzle(a + b) = swizzle(a) ^ swizzle(b) where a and b have no bits in common.
+__host__ __device__ constexpr int swizzle(int row) {
+  return (row >> 2 & 1) | ((row >> 1 ^ row >> 3) & 1) << 1 | (row & 1) << 2;
+}
+
+template <int kDim>
+__device__ __forceinline__ float* tile_chunk(float* tile, int row, int chunk) {
+  return tile + row * kDim + 4 * (chunk ^ swizzle(row));
+}
+
+/// Chunk of lane group g in a group of eight chunks, when the columns of four products are read at
+/// once: of product i they are the elements i of the chunks. With this order, what a quad holds of
+/// a row of the four results is 64 adjacent bytes, twice: store_rows().
+__device__ __forceinline__ int column_chunk(int g) { return g / 2 + 4 * (g % 2); }
+
+/// Four floats of which `count` are there, the others 0.
+__device__ __forceinline__ float4 load_four(const float* from, int count, bool aligned) {
+  if (aligned && count >= 4) return *reinterpret_cast<const float4*>(from);
+  return {count > 0 ? from[0] : 0.0f, count > 1 ? from[1] : 0.0f, count > 2 ? from[2] : 0.0f,
+          count > 3 ? from[3] : 0.0f};
+}
+
+__device__ __forceinline__ void store_four(float* to, const float4& values, int count,
+                                           bool aligned) {
+  if (aligned && count >= 4) {
+    *reinterpret_cast<float4*>(to) = values;
+    return;
+  }
+  if (count > 0) to[0] = values.x;
+  if (count > 1) to[1] = values.y;
+  if (count > 2) to[2] = values.z;
+  if (count > 3) to[3] = values.w;
+}
+
+/// Starts to copy rows of `dim` floats into a tile, by the whole block. What lies behind them, up
+/// to `padded` rows of kDim, becomes 0.
+template <int kDim>
+__device__ __forceinline__ void load_tile(float* tile, const float* from, int64_t stride, int rows,
+                                          int padded, int dim, bool aligned) {
+  constexpr int kChunks = kDim / 4;
+  for (int i = threadIdx.x; i < padded * kChunks; i += blockDim.x) {
+    const int row = i / kChunks;
+    const int chunk = i % kChunks;
+    float* to = tile_chunk<kDim>(tile, row, chunk);
+    const int count = row < rows ? min(dim - 4 * chunk, 4) : 0;
+    const float* source = from + row * stride + 4 * chunk;
+    if (count <= 0) {
+      *reinterpret_cast<float4*>(to) = {0, 0, 0, 0};
+    } else if (aligned) {
+      copy_async_16(to, source, 4 * count);
+    } else {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        if (k < count) {
+          copy_async_4(to + k, source + k);
+        } else {
+          to[k] = 0;
+        }
+      }
+    }
+  }
+}
+
+/// Where a lane is in the fragments of a warp.
+struct Lane {
+  __device__ __forceinline__ Lane() : g(threadIdx.x % kWarp / 4), t(threadIdx.x % 4) {}
+  int g, t;
+};
+
+/// Elements 16 k + 4 t ... of row `first` + g of a tile; `first` is a multiple of 8.
+template <int kDim>
+__device__ __forceinline__ float4 row_of(const float* tile, int first, int k, Lane lane) {
+  const int chunk = (4 * k + lane.t) ^ swizzle(lane.g) ^ swizzle(first & 8);
+  return *reinterpret_cast<const float4*>(tile + (first + lane.g) * kDim + 4 * chunk);
+}
+
+/// The columns 32 u ... of four products whose k is the rows `first` ... + 15 of a tile: a lane's
+/// rows are those of the results it holds (2 t, 2 t + 1, 2 t + 8, 2 t + 9) or, in kQuads, 4 t ...
+template <int kDim, bool kQuads>
+struct Columns {
+  float4 rows[4];
+  __device__ __forceinline__ Columns(const float* tile, int first, int u, Lane lane) {
+    const int lane_row = kQuads ? 4 * lane.t : 2 * lane.t;
+    const int lane_chunk = column_chunk(lane.g) ^ swizzle(lane_row);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int step = kQuads ? i : i % 2 + i / 2 * 8;
+      const int chunk = 8 * u + (lane_chunk ^ swizzle(step));
+      rows[i] =
+          *reinterpret_cast<const float4*>(tile + (first + lane_row + step) * kDim + 4 * chunk);
+    }
+  }
+  __device__ __forceinline__ float4 product(int i) const {
+    switch (i) {
+      case 0:
+        return {rows[0].x, rows[1].x, rows[2].x, rows[3].x};
+      case 1:
+        return {rows[0].y, rows[1].y, rows[2].y, rows[3].y};
+      case 2:
+        return {rows[0].z, rows[1].z, rows[2].z, rows[3].z};
+      default:
+        return {rows[0].w, rows[1].w, rows[2].w, rows[3].w};
+    }
+  }
+};
+
+/// sum[8 products of 16 x 8, kDim] += left [16, 16] tile[first ... + 15, kDim]
+template <class Product, int kDim>
+__device__ __forceinline__ void multiply_columns(float (&sum)[kDim / 8][4],
+                                                 const typename Product::Left& left,
+                                                 const float* tile, int first, Lane lane) {
+#pragma unroll
+  for (int u = 0; u < kDim / 32; ++u) {
+    const Columns<kDim, false> columns(tile, first, u, lane);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      Product::multiply(sum[4 * u + i], left, Product::right(columns.product(i)));
+    }
+  }
+}
+
+/// The left matrix whose columns are the results of two products, 8 columns each.
+template <class Product>
+__device__ __forceinline__ typename Product::Left left_of(const float (&a)[4],
+                                                          const float (&b)[4]) {
+  return Product::left(Product::keep({a[0], a[1], b[0], b[1]}, {a[2], a[3], b[2], b[3]}));
+}
+
+/// to[g or g + 8][32 u ...] = factor times the results of four products read by Columns; rows
+/// from `rows` on and columns from `dim` on are not there.
+__device__ __forceinline__ void store_rows(float* to, int64_t stride, int rows, int dim, int u,
+                                           const float (&results)[4][4], float factor, bool aligned,
+                                           Lane lane) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = lane.g + 8 * half;
+    if (row >= rows) continue;
+#pragma unroll
+    for (int b = 0; b < 2; ++b) {
+      const int column = 32 * u + 16 * b + 4 * lane.t;
+      const int e = 2 * half + b;
+      store_four(to + row * stride + column,
+                 {factor * results[0][e], factor * results[1][e], factor * results[2][e],
+                  factor * results[3][e]},
+                 dim - column, aligned);
+    }
+  }
+}
+
+template <int kDim>
+__device__ __forceinline__ void store_all(float* to, int64_t stride, int rows, int dim,
+                                          const float (&results)[kDim / 8][4], float factor,
+                                          bool aligned, Lane lane) {
+#pragma unroll
+  for (int u = 0; u < kDim / 32; ++u) {
+    store_rows(to, stride, rows, dim, u, *reinterpret_cast<const float(*)[4][4]>(&results[4 * u]),
+               factor, aligned, lane);
+  }
+}
+
+__device__ __forceinline__ float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// to[0 .. count) by one warp, whose stores begin where sectors of memory do.
+template <class Value>
+__device__ __forceinline__ void store_run(float* to, int count, const Value& value) {
+  const int before = static_cast<int>(reinterpret_cast<uintptr_t>(to) / sizeof(float) % 8);
+  for (int i = static_cast<int>(threadIdx.x % kWarp) - before; i < count; i += kWarp) {
+    if (i >= 0) to[i] = value(i);
+  }
+}
+
+// ----------------------------------------------------------------------------------------------
+// host
+
+inline bool aligned_16(std::initializer_list<const void*> pointers,
+                       std::initializer_list<int64_t> floats) {
+  bool aligned = true;
+  for (const void* p : pointers) aligned &= reinterpret_cast<uintptr_t>(p) % 16 == 0;
+  for (const int64_t n : floats) aligned &= n % 4 == 0;
+  return aligned;
+}
+
+inline int64_t longest(const Sequences& sequences) {
+  int64_t length = 0;
+  for (int64_t b = 0; b < sequences.count; ++b) length = std::max(length, sequences.length(b));
+  return length;
+}
+
+inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+inline bool is_computed(const AttentionInputs& in, int64_t head) {
+  return in.head_mask[head] != 0 || in.compute_masked_heads;
+}
+
+/// Calls launch(list) with the heads that are computed, or those that are not, some at a time.
+template <class Launch>
+void each_list(const AttentionInputs& in, const int32_t* head_index, bool computed,
+               const Launch& launch) {
+  HeadList list;
+  list.count = 0;
+  for (int64_t h = 0; h < in.heads; ++h) {
+    if (is_computed(in, h) == computed) {
+      list.head[list.count] = static_cast<int16_t>(h);
+      list.index[list.count] = head_index == nullptr ? 0 : head_index[h];
+      list.mask[list.count] = in.head_mask[h];
+      ++list.count;
+    }
+    if (list.count == HeadList::kMost || (h == in.heads - 1 && list.count > 0)) {
+      launch(list);
+      list.count = 0;
+    }
+  }
+}
+
+/// Calls what(product, dim) with the types that choose an instance of a kernel.
+template <class What>
+void with_instance(const AttentionInputs& in, const What& what);
+
+inline void check_head_dim(int64_t head_dim) {
+  if (head_dim > kMaxHeadDim) {
+    fail(BERTOLOGY_UNSUPPORTED, "attention on CUDA devices: heads of ", head_dim,
+         " dimensions; the limit is ", kMaxHeadDim);
+  }
+}
+
+template <int kDim>
+struct Dim {
+  static constexpr int value = kDim;
+};
+
+template <class Product, class What>
+void with_dim(int64_t head_dim, const What& what) {
+  if (head_dim <= 32) {
+    what(Product(), Dim<32>());
+  } else if (head_dim <= 64) {
+    what(Product(), Dim<64>());
+  } else if (head_dim <= 96) {
+    what(Product(), Dim<96>());
+  } else {
+    what(Product(), Dim<128>());
+  }
+}
+
+template <class What>
+void with_instance(const AttentionInputs& in, const What& what) {
+  check_head_dim(in.head_dim);
+  switch (in.dtype) {
+    case BERTOLOGY_BFLOAT16:
+      return with_dim<BFloat16Product>(in.head_dim, what);
+    case BERTOLOGY_FLOAT16:
+      return with_dim<Float16Product>(in.head_dim, what);
+    default:
+      return with_dim<FloatProduct>(in.head_dim, what);
+  }
+}
+
+/// Lets a kernel have `bytes` of dynamic shared memory.
+template <class Kernel>
+void allow_shared_memory(Context& context, Kernel* kernel, int64_t bytes) {
+  if (bytes <= 48 * 1024) return;
+  context.check(
+      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+      "cudaFuncSetAttribute of attention");
+}
+
+// ----------------------------------------------------------------------------------------------
+// zeros of the heads that are not computed
+
+struct MaskedZeros {
+  static constexpr int kMost = 4;
+  struct Matrix {
+    float* rows;  // null: none
+    int64_t stride;
+    bool of_keys;
+  };
+  Matrix matrices[kMost];
+  float* of_queries;  // by sequence [heads, queries]
+  float* maps;        // by sequence [heads, n, n]
+};
+
+/// One block for each (sequence, head).
+static __global__ void __launch_bounds__(256)
+    zero_masked_heads(const AttentionShape shape, const HeadList list, const MaskedZeros zeros) {
+  const int64_t sequence = blockIdx.x;
+  const int head = list.head[blockIdx.y];
+  const HeadRows at(shape, sequence, head);
+  for (const MaskedZeros::Matrix& matrix : zeros.matrices) {
+    if (matrix.rows == nullptr) continue;
+    const int64_t first = matrix.of_keys ? at.first_key : at.first_query;
+    float* rows = matrix.rows + first * matrix.stride + at.column;
+    const int count = (matrix.of_keys ? at.keys : at.queries) * shape.head_dim;
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+      rows[i / shape.head_dim * matrix.stride + i % shape.head_dim] = 0;
+    }
+  }
+  if (zeros.of_queries != nullptr) {
+    float* values = at.of_queries(zeros.of_queries, shape, head);
+    for (int i = threadIdx.x; i < at.queries; i += blockDim.x) values[i] = 0;
+  }
+  if (zeros.maps != nullptr) {
+    float* map = at.map(zeros.maps, shape, sequence, head);
+    for (int i = threadIdx.x; i < at.queries * at.keys; i += blockDim.x) map[i] = 0;
+  }
+}
+
+}  // namespace bertology::cuda
