@@ -20,6 +20,7 @@ class OwnedMemory final : public DeviceMemory {
 class PinnedHost final : public PinnedMemory {
  public:
   PinnedHost(Context& context, void* host, int64_t bytes) : range_(context, host, bytes) {}
+  bool pinned() const { return range_.pinned(); }
 
  private:
   PinnedRange range_;
@@ -92,7 +93,9 @@ void CudaBackend::download(void* host, const void* device, int64_t bytes) {
 std::unique_ptr<PinnedMemory> CudaBackend::pin(void* host, int64_t bytes) {
   context_.check_alive();
   const Current current(context_);
-  return std::make_unique<PinnedHost>(context_, host, bytes);
+  auto memory = std::make_unique<PinnedHost>(context_, host, bytes);
+  if (!memory->pinned()) return nullptr;  // copies take a detour through memory of ours
+  return memory;
 }
 
 std::shared_ptr<Stream> CudaBackend::stream() {

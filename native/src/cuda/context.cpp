@@ -213,16 +213,25 @@ PinnedRange::PinnedRange(Context& context, void* host, int64_t bytes)
       cudaHostRegister(host, static_cast<size_t>(bytes), cudaHostRegisterPortable);
   {
     const std::lock_guard<std::mutex> lock(context.mutex_);
-    if (status == cudaSuccess) {
+    pinned_ = status == cudaSuccess;
+    if (pinned_) {
       context.pinned_[start] = bytes;
       return;
     }
     context.pinned_.erase(start);
   }
+  // Not every system can. And where a registration of somebody else's is, it may be of pages that
+  // lay at these addresses before.
+  if (status == cudaErrorHostMemoryAlreadyRegistered || status == cudaErrorNotSupported ||
+      status == cudaErrorNotPermitted) {
+    cudaGetLastError();
+    return;
+  }
   context.check(status, text("cudaHostRegister of ", bytes, " bytes").c_str());
 }
 
 PinnedRange::~PinnedRange() {
+  if (!pinned_) return;
   {
     const std::lock_guard<std::mutex> lock(context_.mutex_);
     context_.pinned_.erase(static_cast<const char*>(host_));

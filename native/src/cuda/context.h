@@ -115,17 +115,19 @@ class PinnedBuffer {
   int64_t bytes_ = 0;
 };
 
-/// Pins memory that somebody else owns, while it lives.
+/// Pins memory that somebody else owns, while it lives; if the system lets it.
 class PinnedRange {
  public:
   PinnedRange(Context& context, void* host, int64_t bytes);
   ~PinnedRange();
   PinnedRange(const PinnedRange&) = delete;
   PinnedRange& operator=(const PinnedRange&) = delete;
+  bool pinned() const { return pinned_; }
 
  private:
   Context& context_;
   void* host_;
+  bool pinned_ = false;
 };
 
 class StreamHandle {

@@ -64,10 +64,10 @@ int32_t* CudaStream::tickets(int64_t count) {
   const int64_t bytes = std::max(count, kLeast) * static_cast<int64_t>(sizeof(int32_t));
   if (bytes > tickets_.bytes()) {
     check(cudaStreamSynchronize(handle()), "cudaStreamSynchronize");
-    tickets_ = DeviceBuffer();
-    tickets_ = DeviceBuffer(context(), bytes, "the counters of an operation");
-    check(cudaMemsetAsync(tickets_.data(), 0, static_cast<size_t>(bytes), handle()),
-          "cudaMemsetAsync");
+    DeviceBuffer zeroed(context(), bytes, "the counters of an operation");
+    queued(cudaMemsetAsync(zeroed.data(), 0, static_cast<size_t>(bytes), handle()),
+           "cudaMemsetAsync");
+    tickets_ = std::move(zeroed);  // not before they are 0
   }
   return static_cast<int32_t*>(tickets_.data());
 }
