@@ -83,9 +83,14 @@ class TinyModel {
     std::vector<int64_t> shape;
   };
 
-  explicit TinyModel(const bertology_config& with = tiny_config(), bool load = true)
-      : config(with) {
-    check(bertology_model_create(device(), &config, &handle));
+  explicit TinyModel(const bertology_config& with = tiny_config(), bool load = true,
+                     bertology_device* on = device())
+      : TinyModel(with, on) {
+    if (load) load_all();
+  }
+  /// With numbers for all parameters, but not loaded.
+  TinyModel(const bertology_config& with, bertology_device* on) : config(with) {
+    check(bertology_model_create(on, &config, &handle));
     Random random(42);
     const int64_t d = config.hidden_size, i = config.intermediate_size;
     const auto add = [&](const std::string& name, std::vector<int64_t> shape, float deviation,
@@ -128,7 +133,6 @@ class TinyModel {
       add_norm("masked_lm.norm");
       add("masked_lm.bias", {config.vocab_size}, 0.2f);
     }
-    if (load) load_all();
   }
   ~TinyModel() { bertology_model_free(handle); }
   TinyModel(const TinyModel&) = delete;
@@ -230,7 +234,9 @@ struct TinyBatch {
 
 class TinyRun {
  public:
-  TinyRun() { check(bertology_activations_create(device(), &handle)); }
+  explicit TinyRun(bertology_device* on = device()) {
+    check(bertology_activations_create(on, &handle));
+  }
   ~TinyRun() { bertology_activations_free(handle); }
   TinyRun(const TinyRun&) = delete;
   TinyRun& operator=(const TinyRun&) = delete;

@@ -20,6 +20,7 @@ class OwnedMemory final : public DeviceMemory {
 class PinnedHost final : public PinnedMemory {
  public:
   PinnedHost(Context& context, void* host, int64_t bytes) : range_(context, host, bytes) {}
+  bool pinned() const { return range_.pinned(); }
 
  private:
   PinnedRange range_;
@@ -37,9 +38,21 @@ std::string describe(const Context& context) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(int32_t ordinal) : context_(ordinal), description_(describe(context_)) {}
+CudaBackend::CudaBackend(int32_t ordinal) : context_(ordinal), description_(describe(context_)) {
+  // A device that cannot be started says so here rather than in the middle of something.
+  const Current current(context_);
+  transfers_ = std::make_unique<StreamHandle>(context_);
+  context_.on_shortage([this] { return release_free_streams(); });
+}
 
 CudaBackend::~CudaBackend() = default;
+
+bool CudaBackend::release_free_streams() {
+  std::vector<std::unique_ptr<CudaStream>> released;
+  const std::lock_guard<std::mutex> lock(streams_mutex_);
+  released.swap(free_streams_);
+  return !released.empty();
+}
 
 bool CudaBackend::supports(DType dtype) const {
   return dtype == BERTOLOGY_FLOAT32 || dtype == BERTOLOGY_BFLOAT16 || dtype == BERTOLOGY_FLOAT16;
@@ -55,31 +68,40 @@ std::unique_ptr<DeviceMemory> CudaBackend::allocate(int64_t bytes, const char* w
   return std::make_unique<OwnedMemory>(context_, bytes, what);
 }
 
+// A plain cudaMemcpy may return before the last of pageable memory has arrived on the device, and
+// the streams of runs do not wait for the default stream.
 void CudaBackend::upload(void* device, const void* host, int64_t bytes) {
   if (bytes == 0) return;
+  context_.check_alive();
   const Current current(context_);
-  context_.check(cudaMemcpy(device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice),
-                 "cudaMemcpy to the device");
-  // It returns when the host's memory is free again; our streams do not wait for the default one.
-  context_.check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+  context_.check(cudaMemcpyAsync(device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice,
+                                 transfers_->get()),
+                 "cudaMemcpyAsync to the device");
+  context_.check(cudaStreamSynchronize(transfers_->get()), "a copy to the device");
 }
 
 void CudaBackend::download(void* host, const void* device, int64_t bytes) {
   if (bytes == 0) return;
+  context_.check_alive();
   const Current current(context_);
-  context_.check(cudaMemcpy(host, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost),
-                 "cudaMemcpy to the host");
+  context_.check(cudaMemcpyAsync(host, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost,
+                                 transfers_->get()),
+                 "cudaMemcpyAsync to the host");
+  context_.check(cudaStreamSynchronize(transfers_->get()), "a copy to the host");
 }
 
 std::unique_ptr<PinnedMemory> CudaBackend::pin(void* host, int64_t bytes) {
   context_.check_alive();
   const Current current(context_);
-  return std::make_unique<PinnedHost>(context_, host, bytes);
+  auto memory = std::make_unique<PinnedHost>(context_, host, bytes);
+  if (!memory->pinned()) return nullptr;  // copies take a detour through memory of ours
+  return memory;
 }
 
 std::shared_ptr<Stream> CudaBackend::stream() {
   context_.check_alive();
-  auto current = std::make_unique<Current>(context_);  // until the run ends
+  const auto current = std::make_shared<Current>(context_);  // until the run ends
+  cudaGetLastError();  // what other users of CUDA left in this thread is not this run's
   std::unique_ptr<CudaStream> stream;
   {
     const std::lock_guard<std::mutex> lock(streams_mutex_);
@@ -89,15 +111,16 @@ std::shared_ptr<Stream> CudaBackend::stream() {
     }
   }
   if (stream == nullptr) stream = std::make_unique<CudaStream>(*this);
-  CudaStream* leased = stream.release();
-  return std::shared_ptr<Stream>(
-      leased, [this, current = std::shared_ptr<Current>(std::move(current))](Stream* used) {
-        std::unique_ptr<CudaStream> free(static_cast<CudaStream*>(used));
-        free->settle();
-        if (context_.lost()) return;
-        const std::lock_guard<std::mutex> lock(streams_mutex_);
-        free_streams_.push_back(std::move(free));
-      });
+  const auto release = [this, current](CudaStream* used) {
+    std::unique_ptr<CudaStream> free(used);
+    if (!free->settle() || context_.lost()) return;
+    const std::lock_guard<std::mutex> lock(streams_mutex_);
+    try {
+      free_streams_.push_back(std::move(free));
+    } catch (...) {  // no memory to keep it
+    }
+  };
+  return std::shared_ptr<CudaStream>(stream.release(), release);
 }
 
 }  // namespace bertology::cuda

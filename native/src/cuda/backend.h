@@ -41,8 +41,12 @@ class CudaBackend final : public Backend {
   std::shared_ptr<CutSpace> cut_space();
 
  private:
+  /// Streams that no run uses, with the memory they keep; whether there were any.
+  bool release_free_streams();
+
   Context context_;
   std::string description_;
+  std::unique_ptr<StreamHandle> transfers_;  // uploads and downloads outside of runs
   std::mutex cut_space_mutex_;
   std::weak_ptr<CutSpace> cut_space_;
   std::mutex streams_mutex_;

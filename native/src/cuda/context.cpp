@@ -44,6 +44,10 @@ bool is_fatal(cudaError_t status) {
     case cudaErrorInvalidAddressSpace:
     case cudaErrorInvalidPc:
     case cudaErrorECCUncorrectable:
+    case cudaErrorContained:
+    case cudaErrorTensorMemoryLeak:
+    case cudaErrorExternalDevice:
+    case cudaErrorMpsClientTerminated:
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorDevicesUnavailable:
     case cudaErrorDeviceUninitialized:
@@ -83,15 +87,23 @@ Context::Context(int32_t ordinal) : ordinal_(ordinal) {
 
 void Context::check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
+  note(status, call);
+  fail(status == cudaErrorMemoryAllocation ? BERTOLOGY_OUT_OF_MEMORY : BERTOLOGY_DEVICE_ERROR,
+       "device cuda:", ordinal_, ": ", call, ": ", reason_of(status));
+}
+
+void Context::note(cudaError_t status, const char* call) noexcept {
+  if (status == cudaSuccess) return;
   cudaGetLastError();  // else the next call would report it again
-  const std::string reason = text("device cuda:", ordinal_, ": ", call, ": ", reason_of(status));
-  if (status == cudaErrorMemoryAllocation) fail(BERTOLOGY_OUT_OF_MEMORY, reason);
-  if (is_fatal(status)) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!lost()) loss_ = reason;
-    lost_.store(true, std::memory_order_release);
+  if (!is_fatal(status)) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!lost()) {
+    try {
+      loss_ = text("device cuda:", ordinal_, ": ", call, ": ", reason_of(status));
+    } catch (...) {  // no memory for the text: that the device is lost must do
+    }
   }
-  fail(BERTOLOGY_DEVICE_ERROR, reason);
+  lost_.store(true, std::memory_order_release);
 }
 
 void Context::check_alive() const {
@@ -112,45 +124,59 @@ bool Context::is_pinned(const void* host, int64_t bytes) const {
 
 Current::Current(Context& context) {
   context.check(cudaGetDevice(&before_), "cudaGetDevice");
+  // The first call for a device starts it, for which there may be no memory.
   context.check(cudaSetDevice(context.ordinal()), "cudaSetDevice");
 }
 
+Current::Current(Context& context, std::nothrow_t) noexcept {
+  if (cudaGetDevice(&before_) != cudaSuccess) before_ = -1;
+  if (cudaSetDevice(context.ordinal()) != cudaSuccess) before_ = -1;
+  if (before_ < 0) cudaGetLastError();
+}
+
 Current::~Current() {
-  if (cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+  if (before_ >= 0 && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
 }
 
 // ----------------------------------------------------------------------------------------------
-// owners: what fails when something is given back has failed before, and was reported then
+// owners: what fails when something is given back is not reported, but a lost device is remembered
 
-DeviceBuffer::DeviceBuffer(Context& context, int64_t bytes, const char* what) : bytes_(bytes) {
+DeviceBuffer::DeviceBuffer(Context& context, int64_t bytes, const char* what)
+    : context_(&context), bytes_(bytes) {
   if (bytes == 0) return;
-  const cudaError_t status = cudaMalloc(&data_, static_cast<size_t>(bytes));
+  cudaError_t status = cudaMalloc(&data_, static_cast<size_t>(bytes));
+  if (status == cudaErrorMemoryAllocation && context.reclaim_ && context.reclaim_())
+    status = cudaMalloc(&data_, static_cast<size_t>(bytes));
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     size_t free = 0;
     size_t total = 0;
-    if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
+    const bool known = cudaMemGetInfo(&free, &total) == cudaSuccess;
+    if (!known) cudaGetLastError();
     fail(BERTOLOGY_OUT_OF_MEMORY, what, ": ", bytes,
-         " bytes of memory of device cuda:", context.ordinal(), ", which has ", free, " of ", total,
-         " free");
+         " bytes of memory of device cuda:", context.ordinal(),
+         known ? text(", which has ", free, " of ", total, " free") : text());
   }
-  context.check(status, "cudaMalloc");
+  context.check(status, text("cudaMalloc of ", bytes, " bytes for ", what).c_str());
 }
 
-DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept { *this = std::move(other); }
 
 DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
+  std::swap(context_, other.context_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   return *this;
 }
 
 DeviceBuffer::~DeviceBuffer() {
-  if (data_ != nullptr && cudaFree(data_) != cudaSuccess) cudaGetLastError();
+  if (data_ == nullptr) return;
+  const Current current(*context_, std::nothrow);
+  context_->note(cudaFree(data_), "cudaFree");
 }
 
-PinnedBuffer::PinnedBuffer(Context& context, int64_t bytes, const char* what) : bytes_(bytes) {
+PinnedBuffer::PinnedBuffer(Context& context, int64_t bytes, const char* what)
+    : context_(&context), bytes_(bytes) {
   if (bytes == 0) return;
   const cudaError_t status =
       cudaHostAlloc(&data_, static_cast<size_t>(bytes), cudaHostAllocPortable);
@@ -158,49 +184,75 @@ PinnedBuffer::PinnedBuffer(Context& context, int64_t bytes, const char* what) : 
     cudaGetLastError();
     fail(BERTOLOGY_OUT_OF_MEMORY, what, ": ", bytes, " bytes of pinned host memory");
   }
-  context.check(status, "cudaHostAlloc");
+  context.check(status, text("cudaHostAlloc of ", bytes, " bytes for ", what).c_str());
 }
 
-PinnedBuffer::PinnedBuffer(PinnedBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+PinnedBuffer::PinnedBuffer(PinnedBuffer&& other) noexcept { *this = std::move(other); }
 
 PinnedBuffer& PinnedBuffer::operator=(PinnedBuffer&& other) noexcept {
+  std::swap(context_, other.context_);
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   return *this;
 }
 
 PinnedBuffer::~PinnedBuffer() {
-  if (data_ != nullptr && cudaFreeHost(data_) != cudaSuccess) cudaGetLastError();
+  if (data_ == nullptr) return;
+  const Current current(*context_, std::nothrow);
+  context_->note(cudaFreeHost(data_), "cudaFreeHost");
 }
 
 PinnedRange::PinnedRange(Context& context, void* host, int64_t bytes)
     : context_(context), host_(host) {
-  context.check(cudaHostRegister(host, static_cast<size_t>(bytes), cudaHostRegisterPortable),
-                "cudaHostRegister");
-  const std::lock_guard<std::mutex> lock(context.mutex_);
-  context.pinned_[static_cast<const char*>(host)] = bytes;
+  const char* start = static_cast<const char*>(host);
+  {
+    const std::lock_guard<std::mutex> lock(context.mutex_);
+    context.pinned_[start] = 0;  // its place, for which there may be no memory
+  }
+  const cudaError_t status =
+      cudaHostRegister(host, static_cast<size_t>(bytes), cudaHostRegisterPortable);
+  {
+    const std::lock_guard<std::mutex> lock(context.mutex_);
+    pinned_ = status == cudaSuccess;
+    if (pinned_) {
+      context.pinned_[start] = bytes;
+      return;
+    }
+    context.pinned_.erase(start);
+  }
+  // Not every system can. And where a registration of somebody else's is, it may be of pages that
+  // lay at these addresses before.
+  if (status == cudaErrorHostMemoryAlreadyRegistered || status == cudaErrorNotSupported ||
+      status == cudaErrorNotPermitted) {
+    cudaGetLastError();
+    return;
+  }
+  context.check(status, text("cudaHostRegister of ", bytes, " bytes").c_str());
 }
 
 PinnedRange::~PinnedRange() {
+  if (!pinned_) return;
   {
     const std::lock_guard<std::mutex> lock(context_.mutex_);
     context_.pinned_.erase(static_cast<const char*>(host_));
   }
-  if (cudaHostUnregister(host_) != cudaSuccess) cudaGetLastError();
+  const Current current(context_, std::nothrow);
+  context_.note(cudaHostUnregister(host_), "cudaHostUnregister");
 }
 
-StreamHandle::StreamHandle(Context& context) {
+StreamHandle::StreamHandle(Context& context) : context_(context) {
   // It does not wait for the default stream, on which other libraries of the process may work.
   context.check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
                 "cudaStreamCreateWithFlags");
 }
 
 StreamHandle::~StreamHandle() {
-  if (stream_ != nullptr && cudaStreamDestroy(stream_) != cudaSuccess) cudaGetLastError();
+  if (stream_ == nullptr) return;
+  const Current current(context_, std::nothrow);
+  context_.note(cudaStreamDestroy(stream_), "cudaStreamDestroy");
 }
 
-EventHandle::EventHandle(Context& context, bool timing) {
+EventHandle::EventHandle(Context& context, bool timing) : context_(context) {
   // Waiting threads sleep: a JVM has other work for the processor.
   const unsigned int flags =
       timing ? cudaEventDefault : cudaEventDisableTiming | cudaEventBlockingSync;
@@ -208,7 +260,9 @@ EventHandle::EventHandle(Context& context, bool timing) {
 }
 
 EventHandle::~EventHandle() {
-  if (event_ != nullptr && cudaEventDestroy(event_) != cudaSuccess) cudaGetLastError();
+  if (event_ == nullptr) return;
+  const Current current(context_, std::nothrow);
+  context_.note(cudaEventDestroy(event_), "cudaEventDestroy");
 }
 
 }  // namespace bertology::cuda

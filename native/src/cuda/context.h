@@ -7,8 +7,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <new>
 #include <string>
 
 namespace bertology::cuda {
@@ -33,6 +35,8 @@ class Context {
 
   /// Throws what `status` says of `call`. A device that is lost stays lost.
   void check(cudaError_t status, const char* call);
+  /// The same where nothing can be thrown: only the loss of the device is remembered.
+  void note(cudaError_t status, const char* call) noexcept;
   /// Throws if the device was lost before.
   void check_alive() const;
   bool lost() const { return lost_.load(std::memory_order_acquire); }
@@ -40,7 +44,12 @@ class Context {
   /// Whether [host, host + bytes) was pinned by a PinnedRange of this device.
   bool is_pinned(const void* host, int64_t bytes) const;
 
+  /// What gives back device memory that is only kept for later, and says whether there was any:
+  /// called before an allocation fails.
+  void on_shortage(std::function<bool()> reclaim) { reclaim_ = std::move(reclaim); }
+
  private:
+  friend class DeviceBuffer;
   friend class PinnedRange;
 
   int32_t ordinal_;
@@ -49,12 +58,15 @@ class Context {
   mutable std::mutex mutex_;
   std::string loss_;                       // what lost the device
   std::map<const char*, int64_t> pinned_;  // ranges by their start
+  std::function<bool()> reclaim_;
 };
 
 /// Makes a device current in the calling thread while it lives.
 class Current {
  public:
   explicit Current(Context& context);
+  /// If it can be had: for destructors.
+  Current(Context& context, std::nothrow_t) noexcept;
   ~Current();
   Current(const Current&) = delete;
   Current& operator=(const Current&) = delete;
@@ -63,7 +75,10 @@ class Current {
   int before_ = -1;
 };
 
-/// Device memory. Its device must be current when it is made and when it goes.
+// The owners' device must be current when they are made; when they go they see to it themselves,
+// since what is freed elsewhere would start another device for it. The context must outlive them.
+
+/// Device memory.
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
@@ -77,6 +92,7 @@ class DeviceBuffer {
   int64_t bytes() const { return bytes_; }
 
  private:
+  Context* context_ = nullptr;
   void* data_ = nullptr;
   int64_t bytes_ = 0;
 };
@@ -94,21 +110,24 @@ class PinnedBuffer {
   int64_t bytes() const { return bytes_; }
 
  private:
+  Context* context_ = nullptr;
   void* data_ = nullptr;
   int64_t bytes_ = 0;
 };
 
-/// Pins memory that somebody else owns, while it lives.
+/// Pins memory that somebody else owns, while it lives; if the system lets it.
 class PinnedRange {
  public:
   PinnedRange(Context& context, void* host, int64_t bytes);
   ~PinnedRange();
   PinnedRange(const PinnedRange&) = delete;
   PinnedRange& operator=(const PinnedRange&) = delete;
+  bool pinned() const { return pinned_; }
 
  private:
   Context& context_;
   void* host_;
+  bool pinned_ = false;
 };
 
 class StreamHandle {
@@ -120,6 +139,7 @@ class StreamHandle {
   cudaStream_t get() const { return stream_; }
 
  private:
+  Context& context_;
   cudaStream_t stream_ = nullptr;
 };
 
@@ -133,6 +153,7 @@ class EventHandle {
   cudaEvent_t get() const { return event_; }
 
  private:
+  Context& context_;
   cudaEvent_t event_ = nullptr;
 };
 

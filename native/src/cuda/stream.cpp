@@ -21,7 +21,17 @@ std::string shape_text(const int64_t* begin, const int64_t* end) {
 CudaStream::CudaStream(CudaBackend& backend)
     : backend_(backend), stream_(backend.context()), done_(backend.context(), false) {}
 
-void CudaStream::check(cudaError_t status, const char* call) { context().check(status, call); }
+// What a kernel did wrong comes to light in any later call.
+void CudaStream::check(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  const bool kernel = kernel_ != nullptr && status != cudaErrorMemoryAllocation;
+  context().check(status, kernel ? text(call, ", behind ", last_kernel()).c_str() : call);
+}
+
+void CudaStream::queued(cudaError_t status, const char* call) {
+  idle_ = false;
+  check(status, call);
+}
 
 float* CudaStream::reserve(int64_t floats) {
   context().check_alive();
@@ -54,10 +64,10 @@ int32_t* CudaStream::tickets(int64_t count) {
   const int64_t bytes = std::max(count, kLeast) * static_cast<int64_t>(sizeof(int32_t));
   if (bytes > tickets_.bytes()) {
     check(cudaStreamSynchronize(handle()), "cudaStreamSynchronize");
-    tickets_ = DeviceBuffer();
-    tickets_ = DeviceBuffer(context(), bytes, "the counters of an operation");
-    check(cudaMemsetAsync(tickets_.data(), 0, static_cast<size_t>(bytes), handle()),
-          "cudaMemsetAsync");
+    DeviceBuffer zeroed(context(), bytes, "the counters of an operation");
+    queued(cudaMemsetAsync(zeroed.data(), 0, static_cast<size_t>(bytes), handle()),
+           "cudaMemsetAsync");
+    tickets_ = std::move(zeroed);  // not before they are 0
   }
   return static_cast<int32_t*>(tickets_.data());
 }
@@ -79,7 +89,7 @@ void CudaStream::to_device(void* device, const void* host, int64_t bytes) {
   if (bytes == 0) return;
   char* staged = stage(bytes);
   std::memcpy(staged, host, static_cast<size_t>(bytes));
-  check(
+  queued(
       cudaMemcpyAsync(device, staged, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, handle()),
       "cudaMemcpyAsync to the device");
 }
@@ -92,62 +102,59 @@ void CudaStream::to_host(void* host, const void* device, int64_t bytes) {
     fetched_.push_back({host, staged, bytes});
     target = staged;
   }
-  check(
+  queued(
       cudaMemcpyAsync(target, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, handle()),
       "cudaMemcpyAsync to the host");
 }
 
 void CudaStream::zero(float* data, int64_t count) {
   if (count == 0) return;
-  check(cudaMemsetAsync(data, 0, static_cast<size_t>(count) * sizeof(float), handle()),
-        "cudaMemsetAsync");
+  queued(cudaMemsetAsync(data, 0, static_cast<size_t>(count) * sizeof(float), handle()),
+         "cudaMemsetAsync");
 }
 
 void CudaStream::copy(float* to, const float* from, int64_t count) {
   if (count == 0) return;
-  check(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(float),
-                        cudaMemcpyDeviceToDevice, handle()),
-        "cudaMemcpyAsync on the device");
+  queued(cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(float),
+                         cudaMemcpyDeviceToDevice, handle()),
+         "cudaMemcpyAsync on the device");
 }
 
 void CudaStream::launched(const char* kernel, std::initializer_list<int64_t> shape) {
-  const cudaError_t status = cudaGetLastError();
+  idle_ = false;
   kernel_ = kernel;
   kernel_shape_.assign(shape);
-  if (status == cudaSuccess) return;
-  check(status, text("kernel ", kernel, " ", shape_text(shape.begin(), shape.end())).c_str());
+  const cudaError_t status = cudaGetLastError();
+  if (status != cudaSuccess) context().check(status, last_kernel().c_str());
+}
+
+std::string CudaStream::last_kernel() const {
+  return text("kernel ", kernel_, " ",
+              shape_text(kernel_shape_.data(), kernel_shape_.data() + kernel_shape_.size()));
 }
 
 void CudaStream::synchronize() {
-  cudaError_t status = cudaEventRecord(done_.get(), handle());
-  if (status == cudaSuccess) status = cudaEventSynchronize(done_.get());
-  if (status != cudaSuccess) {
-    fetched_.clear();
-    const std::string last =
-        kernel_ == nullptr
-            ? "a copy"
-            : text("kernel ", kernel_, " ",
-                   shape_text(kernel_shape_.data(), kernel_shape_.data() + kernel_shape_.size()),
-                   " or one queued before it (CUDA_LAUNCH_BLOCKING=1 tells which)");
-    check(status, last.c_str());
-  }
+  check(cudaEventRecord(done_.get(), handle()), "cudaEventRecord");
+  check(cudaEventSynchronize(done_.get()), "cudaEventSynchronize");
   for (const Fetched& result : fetched_) {
     std::memcpy(result.host, result.staged, static_cast<size_t>(result.bytes));
   }
-  fetched_.clear();
-  forget_staged();
+  forget();
 }
 
-void CudaStream::settle() noexcept {
-  if (fetched_.empty() && staged_ == 0) return;
-  if (cudaStreamSynchronize(handle()) != cudaSuccess) cudaGetLastError();
-  fetched_.clear();
-  forget_staged();
+bool CudaStream::settle() noexcept {
+  const cudaError_t status = idle_ ? cudaSuccess : cudaStreamSynchronize(handle());
+  context().note(status, "waiting for a run that had failed");
+  forget();
+  return status == cudaSuccess;
 }
 
-void CudaStream::forget_staged() noexcept {
+void CudaStream::forget() noexcept {
+  fetched_.clear();
   if (staging_.size() > 1) staging_.erase(staging_.begin(), staging_.end() - 1);
   staged_ = 0;
+  kernel_ = nullptr;
+  idle_ = true;
 }
 
 }  // namespace bertology::cuda

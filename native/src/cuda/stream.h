@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cuda/backend.h"
@@ -44,8 +45,8 @@ class CudaStream final : public Stream {
 
   void synchronize() override;
 
-  /// Waits for what a failed run left queued, and forgets its results.
-  void settle() noexcept;
+  /// Waits for what a failed run left queued, and forgets its results; whether that went well.
+  bool settle() noexcept;
 
   CudaBackend& backend() const { return backend_; }
   Context& context() const { return backend_.context(); }
@@ -74,7 +75,11 @@ class CudaStream final : public Stream {
 
   /// Room in pinned memory until the next synchronize().
   char* stage(int64_t bytes);
-  void forget_staged() noexcept;
+  /// Of what was queued on the stream: from here on there is something to wait for.
+  void queued(cudaError_t status, const char* call);
+  /// What the operations so far left here; they must have ended.
+  void forget() noexcept;
+  std::string last_kernel() const;
   void check(cudaError_t status, const char* call);
 
   CudaBackend& backend_;
@@ -87,6 +92,7 @@ class CudaStream final : public Stream {
   std::vector<PinnedBuffer> staging_;  // the last has room; those before it are full
   int64_t staged_ = 0;                 // bytes used of the last
   std::vector<Fetched> fetched_;
+  bool idle_ = true;              // there is nothing to wait for
   const char* kernel_ = nullptr;  // the last that was launched
   std::vector<int64_t> kernel_shape_;
 };

@@ -180,9 +180,12 @@ void Weights::set(const Config& config, const std::string& name, const bertology
       table.set(*backend_, read_tensor(name, value, {rows, width}), name.c_str());
     };
     if (rest == "word") {
-      set_table(word, config.vocab_size);
+      Vector table;
+      set_table(table, config.vocab_size);
+      // Both or neither: the decoder must not outlive the table that it borrows.
       if (!language_model.own_decoder)
-        language_model.decoder = backend_->borrow(word.data(), config.vocab_size, width, dtype);
+        language_model.decoder = backend_->borrow(table.data(), config.vocab_size, width, dtype);
+      word = std::move(table);
       return;
     }
     if (rest == "position") return set_table(position, config.max_position_embeddings);
@@ -252,11 +255,16 @@ void Weights::set_layer(const Config& config, int32_t index, const std::string& 
     if (std::any_of(staged.begin(), staged.end(),
                     [](const auto& part_values) { return part_values.empty(); }))
       return;
-    if (weight) {
-      target.weight =
-          backend_->pack(concatenate(staged).data(), 3 * attention_width, width, 3, dtype);
-    } else {
-      target.bias.set(*backend_, concatenate(staged), name.c_str());
+    try {
+      if (weight) {
+        target.weight =
+            backend_->pack(concatenate(staged).data(), 3 * attention_width, width, 3, dtype);
+      } else {
+        target.bias.set(*backend_, concatenate(staged), name.c_str());
+      }
+    } catch (...) {
+      staged[p].clear();  // it was not set
+      throw;
     }
     staged = {};
     return;

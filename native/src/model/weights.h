@@ -76,6 +76,9 @@ std::vector<float> read_tensor(const std::string& name, const bertology_tensor& 
                                const std::vector<int64_t>& shape);
 
 class Weights {
+ private:
+  std::shared_ptr<Backend> backend_;  // before all that lies in its memory, so that it goes last
+
  public:
   Weights(std::shared_ptr<Backend> backend, const Config& config);
 
@@ -116,8 +119,6 @@ class Weights {
                   const bertology_tensor& value, int64_t outputs, int64_t inputs, DType dtype);
   template <class Body>
   void for_each(const Body& body) const;
-
-  std::shared_ptr<Backend> backend_;
 };
 
 }  // namespace bertology
