@@ -84,6 +84,7 @@ __device__ __forceinline__ void finish_head(const Backward& op, const HeadList& 
   if (op.head_sums == nullptr) return;
   if (__shfl_sync(kAllLanes, finished, 0) != sequences) return;
   __threadfence();
+  __syncwarp();
   if (lane == 0) *ticket = 0;  // for the next launch
   double* sums = op.head_sums + index * kHeadSums;
   double sum = lane < kHeadSums ? sums[lane] : 0;
@@ -255,7 +256,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     }
     copies_arrived<0>();
     __syncthreads();
-    if (kWhole) {
+    if constexpr (kWhole) {
       const float* output = at.dense(op.head_outputs) + query * at.width;
       for (int i = threadIdx.x / kRowLanes; i < kQueryTile; i += blockDim.x / kRowLanes) {
         const int64_t offset = i * at.width;
@@ -335,40 +336,40 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
             lane);
       }
     }
-    if (!kWhole) continue;
-
+    if constexpr (kWhole) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
+      for (int j = 0; j < 4; ++j) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        *score_at(d_scores, scores_width, 8 * j + 2 * lane.t + e % 2,
-                  warp_row + lane.g + e / 2 * 8) = any_seen ? d_probabilities[j][e] : 0;
-      }
-    }
-    __syncthreads();
-    // dQ of the tile: sixteen rows and 32 columns at a time.
-    constexpr int kParts = kDim / 32;
-    const int units = (rows + kRowsOfWarp - 1) / kRowsOfWarp * kParts;
-    for (int unit = warp; unit < units; unit += warps) {
-      const int row = unit / kParts * kRowsOfWarp;
-      const int part = unit % kParts;
-      float d_query[4][4] = {};
-      const int end = shape.causal ? min(at.keys, query + row + kRowsOfWarp) : at.keys;
-      for (int k = 0; k < end; k += 16) {
-        const int of_key = k + 4 * lane.t;
-        const auto left = Product::left(Product::keep(
-            *reinterpret_cast<float4*>(score_at(d_scores, scores_width, row + lane.g, of_key)),
-            *reinterpret_cast<float4*>(
-                score_at(d_scores, scores_width, row + lane.g + 8, of_key))));
-        const Columns<kDim, true> columns(keys, k, part, lane);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          Product::multiply(d_query[i], left, Product::right(columns.product(i)));
+        for (int e = 0; e < 4; ++e) {
+          *score_at(d_scores, scores_width, 8 * j + 2 * lane.t + e % 2,
+                    warp_row + lane.g + e / 2 * 8) = any_seen ? d_probabilities[j][e] : 0;
         }
       }
-      store_rows(op.d_query + (at.first_query + query + row) * op.d_query_stride + at.column,
-                 op.d_query_stride, rows - row, shape.head_dim, part, d_query, mask * shape.scale,
-                 shape.aligned, lane);
+      __syncthreads();
+      // dQ of the tile: sixteen rows and 32 columns at a time.
+      constexpr int kParts = kDim / 32;
+      const int units = (rows + kRowsOfWarp - 1) / kRowsOfWarp * kParts;
+      for (int unit = warp; unit < units; unit += warps) {
+        const int row = unit / kParts * kRowsOfWarp;
+        const int part = unit % kParts;
+        float d_query[4][4] = {};
+        const int end = shape.causal ? min(at.keys, query + row + kRowsOfWarp) : at.keys;
+        for (int k = 0; k < end; k += 16) {
+          const int of_key = k + 4 * lane.t;
+          const auto left = Product::left(Product::keep(
+              *reinterpret_cast<float4*>(score_at(d_scores, scores_width, row + lane.g, of_key)),
+              *reinterpret_cast<float4*>(
+                  score_at(d_scores, scores_width, row + lane.g + 8, of_key))));
+          const Columns<kDim, true> columns(keys, k, part, lane);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            Product::multiply(d_query[i], left, Product::right(columns.product(i)));
+          }
+        }
+        store_rows(op.d_query + (at.first_query + query + row) * op.d_query_stride + at.column,
+                   op.d_query_stride, rows - row, shape.head_dim, part, d_query, mask * shape.scale,
+                   shape.aligned, lane);
+      }
     }
   }
 

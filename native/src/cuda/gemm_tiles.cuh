@@ -21,11 +21,12 @@ constexpr int kWarpSize = 32;
 constexpr int kChunkBytes = 16;  // what one copy brings
 
 /// Shape of a block's work.
-template <int kRows_, int kColumns_, int kStages_>
+template <int kRows_, int kColumns_, int kStages_, int kBlocks_>
 struct Tile {
   static constexpr int kRows = kRows_;
   static constexpr int kColumns = kColumns_;
   static constexpr int kStages = kStages_;  // tiles of inputs in shared memory
+  static constexpr int kBlocks = kBlocks_;  // that registers must suffice for on a multiprocessor
   // Two warps by two; theirs in tensor-core tiles of 16 x 8.
   static constexpr int kWarpRows = kRows / 2;
   static constexpr int kWarpColumns = kColumns / 2;
@@ -284,7 +285,7 @@ struct Multiplier<float, kBackward, Shape> {
   __device__ static void run(float (&sums)[Shape::kDown][Shape::kAcross][4], const float* left,
                              const float* right, int first_row, int first_column) {
     const Lane at;
-#pragma unroll
+#pragma unroll 1  // else the registers do not suffice
     for (int step = 0; step < kDepth / 8; ++step) {
       uint32_t large_b[Shape::kAcross][2], small_b[Shape::kAcross][2];
 #pragma unroll
@@ -366,7 +367,7 @@ constexpr int kProductShared = Shape::kStages* kTileDepth<T>*(
     Shape::kRows* static_cast<int>(sizeof(float)) + Shape::kColumns * static_cast<int>(sizeof(T)));
 
 template <class T, bool kBackward, class Shape>
-__global__ void __launch_bounds__(kTileThreads) product_kernel(const Product p) {
+__global__ void __launch_bounds__(kTileThreads, Shape::kBlocks) product_kernel(const Product p) {
   constexpr int kDepth = kTileDepth<T>;
   constexpr int kStages = Shape::kStages;
   constexpr int kLeftElements = Shape::kRows * kDepth;

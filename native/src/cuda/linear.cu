@@ -11,11 +11,19 @@
 namespace bertology::cuda {
 namespace {
 
-// 128 x 128 has the fewest loads for each product; 32 x 64 has sixteenth as many products, so that
-// a short batch still has a tile for each multiprocessor.
-using LargeTile = Tile<128, 128, 3>;
+// The large tiles have the fewest loads for each product that registers allow; those of float32
+// also hold its numbers split in two. The small ones have an eighth or less of the products, so
+// that a short batch still has a tile for each multiprocessor.
 template <class T>
-using SmallTile = Tile<32, 64, sizeof(T) == 2 ? 5 : 6>;
+struct Tiles {
+  using Large = Tile<128, 128, 3, 2>;
+  using Small = Tile<32, 64, 5, 4>;
+};
+template <>
+struct Tiles<float> {
+  using Large = Tile<128, 64, 4, 2>;
+  using Small = Tile<32, 64, 6, 4>;
+};
 
 template <class Shape>
 int64_t tiles_of(const Product& p) {
@@ -45,10 +53,11 @@ void launch(CudaStream& stream, Product p) {
   };
   p.left_aligned = aligned(p.left, p.left_stride, sizeof(float));
   p.right_aligned = aligned(p.right, p.right_stride, sizeof(T));
-  if (tiles_of<LargeTile>(p) >= stream.context().properties().multiProcessorCount) {
-    launch<T, kBackward, LargeTile>(stream, p);
+  using Large = typename Tiles<T>::Large;
+  if (tiles_of<Large>(p) >= stream.context().properties().multiProcessorCount) {
+    launch<T, kBackward, Large>(stream, p);
   } else {
-    launch<T, kBackward, SmallTile<T>>(stream, p);
+    launch<T, kBackward, typename Tiles<T>::Small>(stream, p);
   }
 }
 
@@ -66,6 +75,7 @@ void multiply_by_tiles(CudaStream& stream, DType dtype, const Product& p) {
 }
 
 constexpr int kFinishThreads = 256;
+constexpr int kFinishRows = 4;  // of a thread: its reads do not wait for each other
 
 /// What comes after the sums of another's product, which are in `p.kept` or else in `p.result`.
 template <bool kBackward>
@@ -74,29 +84,49 @@ __global__ void finish_kernel(const Product p) {
   if (column >= p.columns) return;
   const float* sums = p.kept != nullptr ? p.kept : p.result;
   const float bias = !kBackward && p.bias != nullptr ? p.bias[column] : 0.0f;
-  for (int row = static_cast<int>(blockIdx.y); row < p.rows; row += static_cast<int>(gridDim.y)) {
-    float value[1] = {sums[row * p.result_stride + column]};
-    finish<kBackward>(p, value, row, 1, 1, column, bias);
+  const int step = static_cast<int>(gridDim.y) * kFinishRows;
+  for (int row = static_cast<int>(blockIdx.y) * kFinishRows; row < p.rows; row += step) {
+    const int count = p.rows - row;
+    float values[kFinishRows];
+#pragma unroll
+    for (int i = 0; i < kFinishRows; ++i)
+      values[i] = i < count ? sums[(row + i) * p.result_stride + column] : 0.0f;
+    finish<kBackward>(p, values, row, 1, count, column, bias);
   }
+}
+
+/// Rows of float32 activations that are rounded at a time: their copy stays small, and in the
+/// cache.
+int rounded_rows(const Product& p) {
+  constexpr int64_t kMostBytes = int64_t{64} << 20;
+  constexpr int64_t kStep = 256;  // whole tiles
+  const int64_t rows = kMostBytes / (int64_t{p.depth} * 2) / kStep * kStep;
+  return static_cast<int>(std::min<int64_t>(p.rows, std::max(rows, kStep)));
 }
 
 template <bool kBackward>
 void multiply_by_cublas(CudaStream& stream, CublasHandle& cublas, const char* name, DType dtype,
                         Product p) {
-  const void* left = p.left;
-  int64_t left_stride = p.left_stride;
-  if (dtype != BERTOLOGY_FLOAT32) {
-    void* rounded = stream.scratch(int64_t{p.rows} * p.depth * size_of(dtype));
-    round_rows(stream.handle(), dtype, p.left, p.left_stride, p.rows, p.depth, rounded);
-    stream.launched("round_rows", {p.rows, p.depth});
-    left = rounded;
-    left_stride = p.depth;
+  float* sums = p.kept != nullptr ? p.kept : p.result;
+  if (dtype == BERTOLOGY_FLOAT32) {
+    cublas.multiply(dtype, kBackward, p, p.left, p.left_stride, sums);
+  } else {
+    Product piece = p;
+    const int most = rounded_rows(p);
+    void* rounded = stream.scratch(int64_t{most} * p.depth * size_of(dtype));
+    for (int64_t row = 0; row < p.rows; row += most) {
+      piece.rows = static_cast<int>(std::min<int64_t>(most, p.rows - row));
+      round_rows(stream.handle(), dtype, p.left + row * p.left_stride, p.left_stride, piece.rows,
+                 p.depth, rounded);
+      stream.launched("round_rows", {piece.rows, p.depth});
+      cublas.multiply(dtype, kBackward, piece, rounded, p.depth, sums + row * p.result_stride);
+    }
   }
-  cublas.multiply(dtype, kBackward, p, left, left_stride, p.kept != nullptr ? p.kept : p.result);
   if (p.activation == Activation::kNone && p.bias == nullptr && p.kept == nullptr) return;
   p.accumulate = false;  // cuBLAS has done it
-  const dim3 grid(static_cast<unsigned int>((p.columns + kFinishThreads - 1) / kFinishThreads),
-                  static_cast<unsigned int>(std::min(p.rows, 65535)));
+  const dim3 grid(
+      static_cast<unsigned int>((p.columns + kFinishThreads - 1) / kFinishThreads),
+      static_cast<unsigned int>(std::min((p.rows + kFinishRows - 1) / kFinishRows, 65535)));
   finish_kernel<kBackward><<<grid, kFinishThreads, 0, stream.handle()>>>(p);
   stream.launched(name, {p.rows, p.columns});
 }

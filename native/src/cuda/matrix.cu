@@ -15,14 +15,23 @@ constexpr int kThreads = 256;
 // Rows on their way between the host and the device are converted in pieces of this size.
 constexpr int64_t kStagedBytes = int64_t{16} << 20;
 
+/// One store: the compiler makes two of a plain one.
+__device__ void store_both(void* to, uint32_t first, uint32_t second) {
+  __stcg(static_cast<uint2*>(to), make_uint2(first, second));
+}
+
 __device__ void store_four(__nv_bfloat16* to, float4 v) {
-  *reinterpret_cast<__nv_bfloat162*>(to) = __floats2bfloat162_rn(v.x, v.y);
-  *reinterpret_cast<__nv_bfloat162*>(to + 2) = __floats2bfloat162_rn(v.z, v.w);
+  const __nv_bfloat162 first = __floats2bfloat162_rn(v.x, v.y);
+  const __nv_bfloat162 second = __floats2bfloat162_rn(v.z, v.w);
+  store_both(to, reinterpret_cast<const uint32_t&>(first),
+             reinterpret_cast<const uint32_t&>(second));
 }
 
 __device__ void store_four(__half* to, float4 v) {
-  *reinterpret_cast<__half2*>(to) = __floats2half2_rn(v.x, v.y);
-  *reinterpret_cast<__half2*>(to + 2) = __floats2half2_rn(v.z, v.w);
+  const __half2 first = __floats2half2_rn(v.x, v.y);
+  const __half2 second = __floats2half2_rn(v.z, v.w);
+  store_both(to, reinterpret_cast<const uint32_t&>(first),
+             reinterpret_cast<const uint32_t&>(second));
 }
 
 __device__ void store_one(__nv_bfloat16* to, float v) { *to = __float2bfloat16_rn(v); }
@@ -102,7 +111,7 @@ void round_rows_to(cudaStream_t stream, const float* from, int64_t stride, int64
   }
   const bool by_four = columns % 4 == 0 && stride % 4 == 0 &&
                        reinterpret_cast<uintptr_t>(from) % 16 == 0 &&
-                       reinterpret_cast<uintptr_t>(to) % 4 == 0;
+                       reinterpret_cast<uintptr_t>(to) % 8 == 0;
   if (by_four) {
     const dim3 grid(blocks_for(columns / 4), grid_rows(rows));
     round_kernel<4><<<grid, kThreads, 0, stream>>>(from, stride, rows, columns, to);

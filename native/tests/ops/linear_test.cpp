@@ -329,7 +329,9 @@ TEST_P(LinearTest, RowsDoNotDependOnTheirNeighbours) {
   if (!rows_are_independent()) GTEST_SKIP() << "cuBLAS picks its kernels by the number of rows";
   Random random(9);
   const int64_t width = 130, rows = 200;
-  for (const int64_t depth : {96, 768, 3072}) {
+  const std::vector<int64_t> depths =
+      on_cpu() ? std::vector<int64_t>{96, 768, 3072} : std::vector<int64_t>{96, 500};
+  for (const int64_t depth : depths) {
     const std::vector<float> w = random.normals(width * depth);
     const auto forward = backend().pack(w.data(), width, depth, 1, GetParam().dtype);
     const auto backward = backend().pack(w.data(), depth, width, 1, GetParam().dtype);
