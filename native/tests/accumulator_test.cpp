@@ -117,9 +117,24 @@ TEST(AccumulatorTest, SumsAreThoseOfEachExamplesGradients) {
   }
 }
 
-TEST(AccumulatorTest, RunsAndTheirPassesAddUp) {
-  TinyModel model;
+TEST(AccumulatorTest, PassesOfARunAddUp) {
+  bertology_config config = tiny_config();
+  config.num_hidden_layers = 1;
+  config.num_attention_heads = 2;
+  config.hidden_size = config.intermediate_size = 8;
+  TinyModel model(config);
   const TinyBatch batch(model.config, many_lengths());
+  TinyAccumulator sums(1, 2);
+  TinyRun run;
+  run.batch(batch).capture(kGradients);
+  sum_into(run, sums);
+  run.on(model);
+  expect_sums(sums.read(), sums_of(run, batch));
+}
+
+TEST(AccumulatorTest, RunsAddUp) {
+  TinyModel model;
+  const TinyBatch batch(model.config, {5, 64, 2, 90, 17});
   TinyAccumulator sums;
   TinyRun run;
   run.batch(batch).capture(kGradients);

@@ -373,9 +373,9 @@ TEST_P(TaskTest, HalvesAreCloseToFloat32) {
   exact.batch(batch, loss()).capture(captures).on(model);
   bool some = false;
   // bfloat16 rounds to 2^-9, float16 to 2^-12; a state passes through some ten products of rounded
-  // inputs.
+  // inputs, more where those of attention are rounded too.
   for (const auto& [dtype, error] :
-       {std::pair(BERTOLOGY_BFLOAT16, 0.03), std::pair(BERTOLOGY_FLOAT16, 0.004)}) {
+       {std::pair(BERTOLOGY_BFLOAT16, 0.045), std::pair(BERTOLOGY_FLOAT16, 0.006)}) {
     if (bertology_device_supports(device(), dtype) == 0) continue;
     some = true;
     bertology_config config = model.config;

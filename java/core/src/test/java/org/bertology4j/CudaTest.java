@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.bertology4j.BertologyException.Kind;
@@ -29,6 +30,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 @Tag("cuda")
 class CudaTest {
   private static final ModelOptions ON_DEVICE = ModelOptions.defaults().device("cuda:0");
+
+  /** The tensor cores and their order of additions may err so many times as the CPU. */
+  private static final double TIMES_CPU = 2;
 
   @TempDir Path temporary;
 
@@ -78,7 +82,7 @@ class CudaTest {
       }
       try (Activations run = model.run(batch, options)) {
         for (int b = 0; b < batch.examples(); b++) {
-          new Parity(golden).assertSame(run, b, b);
+          new Parity(golden, TIMES_CPU).assertSame(run, b, b);
         }
       }
     }
@@ -115,8 +119,24 @@ class CudaTest {
         Model second = Model.load(golden.folder, ON_DEVICE.device("cuda:1"))) {
       assertEquals("cuda:1", second.device().name());
       Batch batch = golden.batch(first.config());
-      assertArrayEquals(outputs(first, batch), outputs(second, batch), 3e-6f);
+      assertArrayEquals(outputs(first, batch), outputs(second, batch));
     }
+  }
+
+  private static void assertClose(float[] expected, float[] actual) {
+    double largest = 1;
+    for (float value : expected) {
+      largest = Math.max(largest, Math.abs(value));
+    }
+    assertArrayEquals(expected, actual, (float) (2 * TIMES_CPU * 2e-6 * largest));
+  }
+
+  /** The last of layer 0, and a whole layer. */
+  private static Heads someHeads(ModelConfig config) {
+    int last = config.numAttentionHeads() - 1;
+    String wholeLayer =
+        IntStream.rangeClosed(0, last).mapToObj(String::valueOf).collect(Collectors.joining(","));
+    return Heads.parse("0:" + last + ";" + (config.numHiddenLayers() - 1) + ":" + wholeLayer);
   }
 
   private static float[] outputs(Model model, Batch batch) {
@@ -127,19 +147,19 @@ class CudaTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"classification", "masked_lm", "gpt2_lm", "gpt_lm"})
+  @ValueSource(strings = {"classification", "regression", "masked_lm", "gpt2_lm", "gpt_lm"})
   void headsAreMaskedPrunedSavedAndRestored(String name) {
     try (Golden golden = new Golden(name);
         Model model = Model.load(golden.folder, ON_DEVICE)) {
       Batch batch = golden.batch(model.config());
       final float[] whole = outputs(model, batch);
       final long bytes = model.memoryBytes();
-      Heads heads = Heads.parse("0:1;1:0,1,2,3;2:0,2");
+      Heads heads = someHeads(model.config());
       model.maskHeads(HeadMask.without(heads, model.config()));
       final float[] masked = outputs(model, batch);
       model.pruneHeads(heads);
       float[] pruned = outputs(model, batch);
-      assertArrayEquals(masked, pruned, 3e-6f);
+      assertClose(masked, pruned);
       assertTrue(model.memoryBytes() < bytes);
 
       Path saved = temporary.resolve("saved");
@@ -148,7 +168,7 @@ class CudaTest {
           Model onCpu = Model.load(saved, ModelOptions.defaults().device("cpu"))) {
         assertEquals(heads, again.prunedHeads());
         assertArrayEquals(pruned, outputs(again, batch), "from the same numbers");
-        assertArrayEquals(pruned, outputs(onCpu, batch), 3e-6f);
+        assertClose(pruned, outputs(onCpu, batch));
       }
       model.restoreHeads();
       assertEquals(bytes, model.memoryBytes());

@@ -4,10 +4,14 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 import org.bertology4j.BertologyException.Kind;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -19,7 +23,9 @@ class DeviceTest {
   /** Asks for the device that its argument names, in a process with libraries of its own. */
   static final class Main {
     public static void main(String[] arguments) {
-      System.out.println("count " + Device.cudaCount());
+      if (!arguments[0].equals("cpu")) {
+        System.out.println("count " + Device.cudaCount());
+      }
       try (Device device = Device.open(arguments[0])) {
         System.out.println(device.description());
       } catch (BertologyException e) {
@@ -64,6 +70,28 @@ class DeviceTest {
     String property = "-Dorg.bertology4j.cuda.library=" + missing;
     assertHas("DEVICE: the CUDA backend could not be loaded: " + missing, open("cuda:0", property));
     assertHas("count 0\ndevice: cpu", open("auto", property));
+  }
+
+  /** The part that was built, as its jar has it; a machine without a driver gets as far as that. */
+  @Test
+  void theLibraryIsUnpackedFromTheClassPathWhenItIsAskedFor() throws Exception {
+    Path packed = Path.of("target", "native-gpu").toAbsolutePath();
+    assumeTrue(Files.isDirectory(packed), "the part for CUDA was not built");
+    String onClassPath = "-Xbootclasspath/a:" + packed;
+    open("cpu", onClassPath);
+    assertEquals(0, unpacked().size(), "nobody asked");
+    String said = open("cuda:0", onClassPath);
+    assertEquals(1, unpacked().size(), said);
+    String first = said.lines().skip(1).findFirst().orElseThrow();
+    assertTrue(
+        first.startsWith("device: cuda:0 (") || first.startsWith("DEVICE: device cuda:0: "), said);
+    assertFalse(said.contains("add the jar"), said);
+  }
+
+  private List<Path> unpacked() throws IOException {
+    try (Stream<Path> files = Files.walk(temporary)) {
+      return files.filter(file -> file.endsWith("libbertology_cuda.so")).toList();
+    }
   }
 
   @Test

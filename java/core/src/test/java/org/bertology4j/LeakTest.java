@@ -33,6 +33,12 @@ class LeakTest {
         }
       }
     },
+    IMPORTANCE(1_500) {
+      @Override
+      void step(Path folder, Model model) {
+        HeadImportance.measure(model, List.of(BATCH));
+      }
+    },
     MODELS(250) {
       @Override
       void step(Path folder, Model unused) {

@@ -23,13 +23,24 @@ import java.util.Map;
  */
 final class Parity {
   private final Golden golden;
+  private final double times;
   private final Map<String, Double> largest = new HashMap<>();
 
   Parity(Golden golden) {
+    this(golden, 1);
+  }
+
+  /** With so many times these bounds. */
+  Parity(Golden golden, double times) {
     this.golden = golden;
+    this.times = times;
   }
 
   double bound(Capture capture, double[] expected) {
+    return times * boundOnCpu(capture, expected);
+  }
+
+  private double boundOnCpu(Capture capture, double[] expected) {
     double reference = 2 * golden.referenceError(capture.toString());
     double all = largest.computeIfAbsent(capture.toString(), c -> golden.largest(capture));
     if (capture.isGradient()) {
