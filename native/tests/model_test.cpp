@@ -373,9 +373,11 @@ TEST_P(TaskTest, HalvesAreCloseToFloat32) {
   exact.batch(batch, loss()).capture(captures).on(model);
   bool some = false;
   // bfloat16 rounds to 2^-9, float16 to 2^-12; a state passes through some ten products of rounded
-  // inputs.
+  // inputs. Where attention rounds its own inputs too, six products of a layer round instead of
+  // four.
+  const double more = on_cpu() ? 1 : 1.5;
   for (const auto& [dtype, error] :
-       {std::pair(BERTOLOGY_BFLOAT16, 0.03), std::pair(BERTOLOGY_FLOAT16, 0.004)}) {
+       {std::pair(BERTOLOGY_BFLOAT16, more * 0.03), std::pair(BERTOLOGY_FLOAT16, more * 0.004)}) {
     if (bertology_device_supports(device(), dtype) == 0) continue;
     some = true;
     bertology_config config = model.config;
