@@ -28,7 +28,12 @@ struct Run {
 
 class Model {
  public:
-  explicit Model(const testing::TinyModel& model) : config_(model.config) {
+  /// dtype: what products round their inputs to, those of attention too where the device under test
+  /// rounds these.
+  explicit Model(const testing::TinyModel& model, DType dtype = BERTOLOGY_FLOAT32)
+      : config_(model.config),
+        dtype_(dtype),
+        attention_dtype_(testing::on_cpu() ? BERTOLOGY_FLOAT32 : dtype) {
     for (const auto& [name, parameter] : model.parameters)
       parameters_[name] = testing::widen(parameter.values);
   }
@@ -73,9 +78,9 @@ class Model {
                            static_cast<double>(config_.attention_scale(l)),
                            mask[static_cast<size_t>(l * heads + h)],
                            config_.causal(),
-                           columns(q, h, dim),
-                           columns(k, h, dim),
-                           columns(v, h, dim)};
+                           rounded(columns(q, h, dim), attention_dtype_),
+                           rounded(columns(k, h, dim), attention_dtype_),
+                           rounded(columns(v, h, dim), attention_dtype_)};
         const Values p = head.probabilities();
         for (int64_t i = 0; i < n; ++i) {
           double entropy = 0;
@@ -86,7 +91,7 @@ class Model {
           entropies.push_back(entropy);
         }
         for (const double x : p) maps.push_back(head.mask * x);
-        const Values o = head.outputs(p);
+        const Values o = head.outputs(rounded(p, attention_dtype_));
         for (int64_t i = 0; i < n; ++i) {
           for (int64_t c = 0; c < dim; ++c) {
             outputs[static_cast<size_t>(i * width + h * dim + c)] =
@@ -146,7 +151,14 @@ class Model {
     const Values& weight = parameters_.at(name + ".weight");
     const int64_t outputs = static_cast<int64_t>(bias.size());
     const int64_t inputs = static_cast<int64_t>(weight.size()) / outputs;
-    return linear(x, weight, bias, static_cast<int64_t>(x.size()) / inputs, outputs, inputs);
+    return linear(rounded(x, dtype_), rounded(weight, dtype_), bias,
+                  static_cast<int64_t>(x.size()) / inputs, outputs, inputs);
+  }
+
+  static Values rounded(Values values, DType dtype) {
+    if (dtype == BERTOLOGY_FLOAT32) return values;  // double precision as it is
+    for (double& value : values) value = testing::rounded(static_cast<float>(value), dtype);
+    return values;
   }
 
   static Values sum(Values a, const Values& b) {
@@ -218,6 +230,7 @@ class Model {
   }
 
   Config config_;
+  DType dtype_, attention_dtype_;
   std::map<std::string, Values> parameters_;
 };
 

@@ -89,11 +89,15 @@ struct Gradient {
       d_logits[c] = label < 0 ? 0 : at(logits[c], c);
     for (int64_t q = threadIdx.x; q < quads; q += blockDim.x) {
       const int64_t c = head + 4 * q;
-      float four[4] = {};
-      if (label >= 0) load_piece<true>(logits + c, four);
-#pragma unroll
-      for (int k = 0; k < 4; ++k) four[k] = at(four[k], c + k);
-      store_piece<true>(d_logits + c, four);
+      float4 four = make_float4(0, 0, 0, 0);
+      if (label >= 0) {
+        four = *reinterpret_cast<const float4*>(logits + c);
+        four = make_float4(at(four.x, c), at(four.y, c + 1), at(four.z, c + 2), at(four.w, c + 3));
+      }
+      // One store: the compiler would split it where labels are compared.
+      asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(d_logits + c), "f"(four.x),
+                   "f"(four.y), "f"(four.z), "f"(four.w)
+                   : "memory");
     }
     for (int64_t c = head + 4 * quads + threadIdx.x; c < classes; c += blockDim.x)
       d_logits[c] = label < 0 ? 0 : at(logits[c], c);

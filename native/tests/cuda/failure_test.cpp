@@ -319,6 +319,49 @@ TEST_F(CudaInjectionTest, ModelWorksAfterARunThatFailed) {
   }
 }
 
+TEST_F(CudaInjectionTest, RunThatFailsAddsNothingToTheSums) {
+  const auto device = open();
+  TinyModel model(small_config(), true, device.get());
+  const TinyBatch batch(model.config, {5, 3});
+  bertology_accumulator* accumulator = nullptr;
+  check(bertology_accumulator_create(device.get(), model.config.num_hidden_layers,
+                                     model.config.num_attention_heads, &accumulator));
+  const auto run = [&] {
+    TinyRun adding(device.get());
+    adding.batch(batch);
+    check(bertology_activations_set_accumulator(adding.handle, accumulator));
+    adding.on(model);
+  };
+  const auto sums = [&] {
+    std::vector<double> values(
+        static_cast<size_t>(model.config.num_hidden_layers * model.config.num_attention_heads *
+                            BERTOLOGY_HEAD_SUM_COUNT));
+    int64_t examples = 0, tokens = 0;
+    check(bertology_accumulator_read(accumulator, values.data(),
+                                     static_cast<int64_t>(values.size()), &examples, &tokens));
+    values.push_back(static_cast<double>(examples));
+    values.push_back(static_cast<double>(tokens));
+    return values;
+  };
+  const std::vector<double> nothing = sums();
+  run();
+  const std::vector<double> once = sums();
+  EXPECT_EQ(once[once.size() - 2], 2);
+  for (const char* call : kCalls) {
+    each_failure(call, kInvalidValue, [&](int n) {
+      check(bertology_accumulator_reset(accumulator));
+      arm(n, kInvalidValue, call);
+      const auto failure = failure_of(run);
+      const bool failed = disarm();
+      EXPECT_EQ(sums(), failure.has_value() ? nothing : once);
+      if (failure.has_value()) run();
+      EXPECT_EQ(sums(), once);
+      return failed;
+    });
+  }
+  bertology_accumulator_free(accumulator);
+}
+
 TEST_F(CudaInjectionTest, ParameterThatFailedToLoadCanBeLoadedAgain) {
   const auto device = open();
   Results expected;
