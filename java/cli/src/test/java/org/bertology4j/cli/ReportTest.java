@@ -19,6 +19,7 @@ import org.bertology4j.Batch;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.HeadScores;
 import org.bertology4j.Model;
+import org.bertology4j.ModelReplicas;
 import org.bertology4j.PruningPlan;
 import org.bertology4j.PruningSchedule;
 import org.bertology4j.text.Batches;
@@ -54,7 +55,8 @@ class ReportTest {
       Dataset data = DatasetReader.builder().label("label").build().read(file);
       List<Batch> batches = Batches.ofTokens(tokenizer, data, 100);
       Map<String, Metric> metrics = Map.of("acc", Metric.ACC);
-      TaskPass pass = new TaskPass(model, batches, () -> new LabelPredictions(data, metrics));
+      TaskPass pass =
+          new TaskPass(ModelReplicas.of(model), batches, () -> new LabelPredictions(data, metrics));
       HeadImportance importance = HeadImportance.measure(model, batches);
       scores = importance.scores(HeadImportance.Kind.PAPER);
       curves.add("least <first>", List.of(follow(model, pass, scores.plan())));
