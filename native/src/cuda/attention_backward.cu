@@ -390,9 +390,15 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 constexpr int kStagedStride = kKeyTile + 8;
 constexpr int kStagedRows = 8;
 
+/// Blocks on a multiprocessor that registers are to allow: more of them would spill.
+template <class Product, int kDim>
+constexpr int kQueryBlocks = kDim <= 64 ? 2 : 1;
+template <int kDim>
+constexpr int kQueryBlocks<FloatProduct, kDim> = 1;
+
 /// A block for each (sequence, head, tile of queries), sixteen queries a warp, over tiles of keys.
 template <class Product, int kDim>
-__global__ void __launch_bounds__(kMaxWarps* kWarp)
+__global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
     query_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
