@@ -30,7 +30,8 @@ struct Backward {
   float* d_head_outputs;   // [query rows, heads head_dim], or null
   float* d_probabilities;  // by sequence [heads, n, n], or null
   float* products;         // D by sequence [heads, queries]
-  int stages;              // tiles of keys in shared memory: of query_gradients
+  bool whole;              // of key_gradients: a tile has all keys of a sequence
+  int stages;              // of query_gradients: tiles of keys in shared memory
 };
 
 constexpr int kQueryTile = 32;
@@ -200,9 +201,9 @@ __device__ __forceinline__ void multiply_rows(float (&results)[4][4], const floa
   }
 }
 
-/// A block for each (sequence, head, tile of keys), sixteen keys a warp, over tiles of queries. In
-/// kWhole its tile has all keys, and it writes the gradients of the queries and of the head too.
-template <class Product, int kDim, bool kWhole>
+/// A block for each (sequence, head, tile of keys), sixteen keys a warp, over tiles of queries. If
+/// op.whole its tile has all keys, and it writes the gradients of the queries and of the head too.
+template <class Product, int kDim>
 __global__ void __launch_bounds__(kMaxWarps* kWarp)
     key_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   extern __shared__ __align__(128) float shared[];
@@ -227,7 +228,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   float* d_outputs = queries + kQueryTile * kDim;
   float* log_sums = d_outputs + kQueryTile * kDim;
   float* products = log_sums + kQueryTile;
-  float* d_scores = products + kQueryTile;  // only kWhole
+  float* d_scores = products + kQueryTile;  // only where op.whole
 
   const int64_t key_offset = (at.first_key + first_key) * shape.key_stride + at.column;
   load_tile<kDim>(keys, shape.key + key_offset, shape.key_stride, key_rows, tile_keys,
@@ -254,11 +255,11 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     for (int i = threadIdx.x; i < kQueryTile; i += blockDim.x) {
       const bool there = i < rows;
       log_sums[i] = there ? at.of_queries(op.log_sum_exp, shape, head)[query + i] * kLog2E : kNever;
-      if (!kWhole) products[i] = there ? at.of_queries(op.products, shape, head)[query + i] : 0;
+      if (!op.whole) products[i] = there ? at.of_queries(op.products, shape, head)[query + i] : 0;
     }
     copies_arrived<0>();
     __syncthreads();
-    if constexpr (kWhole) {
+    if (op.whole) {
       const float* output = at.dense(op.head_outputs) + query * at.width;
       for (int i = threadIdx.x / kRowLanes; i < kQueryTile; i += blockDim.x / kRowLanes) {
         const int64_t offset = i * at.width;
@@ -297,7 +298,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     if (any_seen) {
       multiply_rows<Product, kDim>(d_probabilities, values, warp_row, d_outputs, lane);
     }
-    if (kWhole && op.d_probabilities != nullptr) {
+    if (op.whole && op.d_probabilities != nullptr) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
 #pragma unroll
@@ -338,7 +339,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
             lane);
       }
     }
-    if constexpr (kWhole) {
+    if (op.whole) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
 #pragma unroll
@@ -379,7 +380,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
                   mask * shape.scale, shape.aligned, lane);
   store_all<kDim>(op.d_value + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
                   d_value, mask, shape.aligned, lane);
-  if (kWhole && warp == 0) finish_head(op, list, signed_sum, absolute_sum);
+  if (op.whole && warp == 0) finish_head(op, list, signed_sum, absolute_sum);
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -389,9 +390,15 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 constexpr int kStagedStride = kKeyTile + 8;
 constexpr int kStagedRows = 8;
 
+/// Blocks on a multiprocessor that registers are to allow: more of them would spill.
+template <class Product, int kDim>
+constexpr int kQueryBlocks = kDim <= 64 ? 2 : 1;
+template <int kDim>
+constexpr int kQueryBlocks<FloatProduct, kDim> = 1;
+
 /// A block for each (sequence, head, tile of queries), sixteen queries a warp, over tiles of keys.
 template <class Product, int kDim>
-__global__ void __launch_bounds__(kMaxWarps* kWarp)
+__global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
     query_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
@@ -572,10 +579,11 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
   if (op.d_query != nullptr && keys <= warps * kRowsOfWarp &&
       key_gradients_shared<kDim>(warps, true) <= limit) {
     const int64_t shared = key_gradients_shared<kDim>(warps, true);
-    allow_shared_memory(context, key_gradients<Product, kDim, true>, shared);
+    op.whole = true;
+    allow_shared_memory(context, key_gradients<Product, kDim>, shared);
     each_list(in, head_index, true, [&](const HeadList& list) {
       const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count));
-      key_gradients<Product, kDim, true>
+      key_gradients<Product, kDim>
           <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(op, list);
       stream.launched("attention_backward", {sequences, list.count, keys, in.head_dim});
     });
@@ -586,7 +594,7 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
       stream.scratch(in.queries.rows() * in.heads * static_cast<int64_t>(sizeof(float))));
   while (key_gradients_shared<kDim>(warps, false) > limit) --warps;
   const int64_t keys_shared = key_gradients_shared<kDim>(warps, false);
-  allow_shared_memory(context, key_gradients<Product, kDim, false>, keys_shared);
+  allow_shared_memory(context, key_gradients<Product, kDim>, keys_shared);
   // Two tiles of keys take turns unless they leave room for few queries.
   const bool maps = op.d_probabilities != nullptr;
   int64_t query_warps = std::min<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp, kMaxWarps);
@@ -600,7 +608,7 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
     if (op.d_query != nullptr) {
       const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
                       tiles(keys, warps));
-      key_gradients<Product, kDim, false>
+      key_gradients<Product, kDim>
           <<<grid, static_cast<unsigned>(warps * kWarp), keys_shared, stream.handle()>>>(op, list);
       stream.launched("attention_backward of keys", {sequences, list.count, keys, in.head_dim});
     }
@@ -636,6 +644,7 @@ void CudaStream::attention_backward(const AttentionBackward& op) {
                        op.d_head_outputs,
                        op.d_probabilities,
                        nullptr,
+                       false,
                        1};
   backward.shape.aligned =
       aligned_16({in.query, in.key, in.value, op.d_context, op.head_outputs, op.d_query, op.d_key,

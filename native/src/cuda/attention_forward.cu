@@ -27,8 +27,6 @@ struct Forward {
 /// Keys whose scores a warp holds at a time, as many as registers allow.
 template <class Product, int kDim>
 constexpr int kChunk = kDim <= 64 ? 64 : 32;
-template <>
-constexpr int kChunk<FloatProduct, 128> = 16;
 
 /// Keys of each of two tiles that take turns.
 template <int kDim>
@@ -39,11 +37,44 @@ template <class Product, int kDim>
 constexpr int kStagedStride = kChunk<Product, kDim> + 8;
 constexpr int kStagedRows = 8;  // of a warp
 
+/// The sixteen queries of a warp as left matrices, in registers; the widest in shared memory, where
+/// a lane reads what it has written itself.
+template <class Product, int kDim>
+struct QueryFragments {
+  static constexpr int64_t kSharedFloats = 0;  // of a warp
+  typename Product::KeptLeft kept[kDim / 16];
+
+  __device__ explicit QueryFragments(float*) {}
+  __device__ __forceinline__ void set(int k, const float4& upper, const float4& lower) {
+    kept[k] = Product::keep(upper, lower);
+  }
+  __device__ __forceinline__ typename Product::Left left(int k) const {
+    return Product::left(kept[k]);
+  }
+};
+
+template <>
+struct QueryFragments<FloatProduct, 128> {
+  static constexpr int64_t kSharedFloats = kRowsOfWarp * 128;
+  float* place;
+
+  __device__ explicit QueryFragments(float* shared)
+      : place(shared + threadIdx.x / kWarp * kSharedFloats + threadIdx.x % kWarp * 4) {}
+  __device__ __forceinline__ void set(int k, const float4& upper, const float4& lower) {
+    *reinterpret_cast<float4*>(place + 8 * kWarp * k) = upper;
+    *reinterpret_cast<float4*>(place + 8 * kWarp * k + 4 * kWarp) = lower;
+  }
+  __device__ __forceinline__ FloatProduct::Left left(int k) const {
+    return FloatProduct::left(FloatProduct::keep(load_shared(place + 8 * kWarp * k),
+                                                 load_shared(place + 8 * kWarp * k + 4 * kWarp)));
+  }
+};
+
 /// scores[8 keys each][elements of a product] of sixteen queries and the keys from row `first` of a
 /// tile on, of which those in front of `end` are computed, sixteen at a time.
 template <class Product, int kDim>
 __device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<Product, kDim> / 8][4],
-                                              const typename Product::KeptLeft (&query)[kDim / 16],
+                                              const QueryFragments<Product, kDim>& query,
                                               const float* keys, int first, int end, Lane lane) {
 #pragma unroll
   for (int j = 0; j < kChunk<Product, kDim> / 8; j += 2) {
@@ -52,7 +83,7 @@ __device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<Product, kD
     if (first + 8 * j >= end) continue;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-      const auto left = Product::left(query[k]);
+      const auto left = query.left(k);
       Product::multiply(scores[j], left,
                         Product::right(row_of<kDim, 0>(keys, first + 8 * j, k, lane)));
       Product::multiply(scores[j + 1], left,
@@ -123,7 +154,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   const float* key = shape.key + at.first_key * shape.key_stride + at.column;
   const float* value = shape.value + at.first_key * shape.key_stride + at.column;
   const int tile_floats = op.tile_keys * kDim;
-  float* staged = shared + (op.resident ? 2 : 4) * tile_floats +
+  float* query_shared = shared + (op.resident ? 2 : 4) * tile_floats;
+  float* staged = query_shared + blockDim.x / kWarp * QueryFragments<Product, kDim>::kSharedFloats +
                   warp * kStagedRows * kStagedStride<Product, kDim>;
 
   const auto keys_of = [&](int tile) {
@@ -179,17 +211,16 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
       }
     };
 
-    typename Product::KeptLeft query[kDim / 16];
+    QueryFragments<Product, kDim> query(query_shared);
     const float* query_row = shape.query +
                              (at.first_query + first_row + lane.g) * shape.query_stride +
                              at.column + 4 * lane.t;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
       const int count = shape.head_dim - 16 * k - 4 * lane.t;
-      query[k] =
-          Product::keep(load_four(query_row + 16 * k, lane.g < rows ? count : 0, shape.aligned),
-                        load_four(query_row + 8 * shape.query_stride + 16 * k,
-                                  lane.g + 8 < rows ? count : 0, shape.aligned));
+      query.set(k, load_four(query_row + 16 * k, lane.g < rows ? count : 0, shape.aligned),
+                load_four(query_row + 8 * shape.query_stride + 16 * k,
+                          lane.g + 8 < rows ? count : 0, shape.aligned));
     }
 
     float output[kDim / 8][4] = {};
@@ -313,16 +344,20 @@ void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
   const int64_t keys = longest(in.keys);
   Context& context = stream.context();
   // Some warps more than there are queries help to load the keys.
-  const int warps =
-      static_cast<int>(std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,
-                                           std::min<int64_t>(4, (keys + 15) / 16), kMaxWarps));
-  const int64_t staged = op.probabilities == nullptr
-                             ? 0
-                             : warps * kStagedRows * kStagedStride<Product, kDim> * sizeof(float);
-  const int64_t key_bytes = 2 * kDim * sizeof(float);
-  op.resident = round_up(keys, 16) * key_bytes + staged <= context.shared_memory_per_block();
+  int64_t warps = std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,
+                                      std::min<int64_t>(4, (keys + 15) / 16), kMaxWarps);
+  const int64_t warp_floats =
+      QueryFragments<Product, kDim>::kSharedFloats +
+      (op.probabilities == nullptr ? 0 : kStagedRows * kStagedStride<Product, kDim>);
+  const auto shared_bytes = [&](int64_t tile_keys, int64_t tiles) {
+    return static_cast<int64_t>(sizeof(float)) *
+           (2 * tiles * tile_keys * kDim + warps * warp_floats);
+  };
+  const int64_t limit = context.shared_memory_per_block();
+  op.resident = shared_bytes(round_up(keys, 16), 1) <= limit;
   op.tile_keys = static_cast<int>(op.resident ? round_up(keys, 16) : kTurnKeys<kDim>);
-  const int64_t shared = (op.resident ? 1 : 2) * op.tile_keys * key_bytes + staged;
+  while (!op.resident && shared_bytes(op.tile_keys, 2) > limit) --warps;
+  const int64_t shared = shared_bytes(op.tile_keys, op.resident ? 1 : 2);
   allow_shared_memory(context, forward<Product, kDim>, shared);
   each_list(in, nullptr, true, [&](const HeadList& list) {
     // Where the keys stay in shared memory, blocks that go on with the next queries read them once;
@@ -332,7 +367,8 @@ void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
     const int64_t fill = (context.properties().multiProcessorCount + pairs - 1) / pairs;
     const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
                     static_cast<unsigned>(op.resident ? std::min(steps, fill) : steps));
-    forward<Product, kDim><<<grid, warps * kWarp, shared, stream.handle()>>>(op, list);
+    forward<Product, kDim>
+        <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(op, list);
     stream.launched("attention_forward", {sequences, list.count, keys, in.head_dim});
   });
 }
