@@ -78,7 +78,7 @@ def compiled(nvcc, folder):
             most = re.search(r"\.maxntid (\d+)", body)
             threads[entry] = int(most.group(1)) if most else None
         for architecture in ARCHITECTURES:
-            log = subprocess.run([nvcc, *flags, f"-arch=sm_{architecture}", "-cubin", "-Xptxas", "-v", source, "-o",
+            log = subprocess.run([nvcc, *flags, f"-gencode=arch=compute_80,code=sm_{architecture}", "-cubin", "-Xptxas", "-v", source, "-o",
                                   Path(folder) / "kernels.cubin"], check=True, capture_output=True, text=True).stderr
             for part in log.split("Compiling entry function '")[1:]:
                 entry = part.split("'")[0]
