@@ -331,7 +331,7 @@ TEST(ModelTest, ThreadsShareAModel) {
     threads.emplace_back([&, t] {
       try {
         TinyRun run;
-        for (int i = 0; i < 10; ++i) {
+        for (int i = 0; i < repeats(10); ++i) {
           run.batch(batch).capture({BERTOLOGY_LOGITS, BERTOLOGY_HEAD_GRADIENTS}).on(model);
           if (run.get(BERTOLOGY_HEAD_GRADIENTS) != expected.get(BERTOLOGY_HEAD_GRADIENTS))
             failures[t] = "differs";
@@ -356,7 +356,7 @@ TEST(ModelTest, PruningWaitsForRuns) {
       while (!stop) run.batch(batch).capture({BERTOLOGY_HEAD_GRADIENTS}).on(model);
     });
   }
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < repeats(20); ++i) {
     model.prune({{0, i % 4}, {2, 1}});
     model.restore({{0, i % 4}, {2, 1}});
   }

@@ -27,6 +27,10 @@ inline std::string device_name() {
 
 inline bool on_cpu() { return device_name() == "cpu"; }
 
+/// How often a test that waits for chance tries: on a device that is not the CPU less often, since
+/// what stands in for it may be slow.
+inline int repeats(int on_the_cpu) { return on_cpu() ? on_the_cpu : (on_the_cpu + 4) / 5; }
+
 inline Backend& backend() {
   // On the CPU more threads than tasks in some tests, fewer in others.
   static const std::shared_ptr<Backend> opened = open_device(device_name(), 3);

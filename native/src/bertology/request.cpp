@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "bertology/accumulator.h"
-
 #include "base/error.h"
+#include "bertology/accumulator.h"
 
 namespace bertology {
 
