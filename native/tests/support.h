@@ -27,6 +27,10 @@ inline std::string device_name() {
 
 inline bool on_cpu() { return device_name() == "cpu"; }
 
+/// How much more float32 error than the CPU the device under test may make: CUDA's float32 products
+/// are three of TF32.
+inline const double kFloat32Slack = on_cpu() ? 1 : 2;
+
 /// How often a test that waits for chance tries: on a device that is not the CPU less often, since
 /// what stands in for it may be slow.
 inline int repeats(int on_the_cpu) { return on_cpu() ? on_the_cpu : (on_the_cpu + 4) / 5; }

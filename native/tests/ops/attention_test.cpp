@@ -319,7 +319,7 @@ TEST_P(AttentionTest, AgreesWithReference) {
                                         std::begin(kinds))];
   };
   // Errors of float32 sums, measured on the CPU; another order of sums may double them.
-  const double factor = on_cpu() ? 1 : 2;
+  const double factor = kFloat32Slack;
   const auto check = [&](const std::vector<float>& actual, const Values& expected, double relative,
                          double absolute, double rounding_error, const char* what) {
     expect_close(actual, expected, factor * relative, factor * absolute + rounding_error, what);

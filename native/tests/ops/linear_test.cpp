@@ -32,7 +32,7 @@ class LinearTest : public DeviceTest {
 
 /// Of a sum whose inputs are exact, and of what is made of it. The tensor cores of CUDA devices
 /// drop bits that a rounded sum would keep.
-const double kSumError = on_cpu() ? 4e-6 : 8e-6;
+const double kSumError = kFloat32Slack * 4e-6;
 
 struct Shape {
   int64_t rows, outputs, inputs;
