@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/error.h"
+#include "cuda/copy_async.cuh"
 #include "cuda/mma.cuh"
 #include "cuda/stream.h"
 #include "cuda/warp.cuh"
@@ -92,30 +93,6 @@ struct HeadRows {
 };
 
 // ----------------------------------------------------------------------------------------------
-// copies to shared memory that arrive later
-
-__device__ __forceinline__ void copy_async_16(float* shared, const float* global, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
-               "l"(global), "r"(bytes)
-               : "memory");
-}
-__device__ __forceinline__ void copy_async_4(float* shared, const float* global) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(
-                   static_cast<uint32_t>(__cvta_generic_to_shared(shared))),
-               "l"(global)
-               : "memory");
-}
-__device__ __forceinline__ void copies_issued() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-/// Waits for all but the last kPending groups of copies of this thread.
-template <int kPending>
-__device__ __forceinline__ void copies_arrived() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
-// ----------------------------------------------------------------------------------------------
 // accesses of 16 bytes, which the compiler takes apart now and then
 
 __device__ __forceinline__ float4 load_shared(const float* from) {
@@ -194,7 +171,7 @@ __device__ __forceinline__ void load_tile(float* tile, const float* from, int64_
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         if (k < count) {
-          copy_async_4(to + k, source + k);
+          copy_async_4(to + k, source + k, 4);
         } else {
           to[k] = 0;
         }

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "cuda/activations.cuh"
+#include "cuda/copy_async.cuh"
 #include "cuda/product.h"
 
 namespace bertology::cuda {
@@ -40,31 +41,6 @@ constexpr int kTileDepth = sizeof(T) == 2 ? 32 : 16;
 
 // ----------------------------------------------------------------------------------------------
 // instructions
-
-__device__ inline uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
-/// Starts a copy of `bytes` bytes; the rest of 16 becomes 0.
-__device__ inline void copy_16(void* to, const void* from, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(bytes)
-               : "memory");
-}
-
-__device__ inline void copy_4(void* to, const void* from, int bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(bytes)
-               : "memory");
-}
-
-__device__ inline void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-/// Waits for all groups of copies but the last `kOpen`.
-template <int kOpen>
-__device__ inline void wait_for_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory");
-}
 
 /// Four 8 x 8 matrices of halves, each transposed. Lanes 8 i to 8 i + 7 give the rows of matrix i.
 __device__ inline void load_transposed(uint32_t (&to)[4], const void* row) {
@@ -160,8 +136,8 @@ __device__ inline void bring(E* tile, const E* source, int64_t stride, int lines
     for (int i = 0; i < kLines / kStep; ++i) {
       const int line = first + i * kStep;
       const int bytes = line < lines ? left : 0;
-      copy_16(tile + line * kWidth + Swizzle::place(chunk, line) * kOfChunk,
-              bytes > 0 ? from + i * kStep * stride : source, bytes);
+      copy_async_16(tile + line * kWidth + Swizzle::place(chunk, line) * kOfChunk,
+                    bytes > 0 ? from + i * kStep * stride : source, bytes);
     }
     return;
   }
@@ -175,7 +151,7 @@ __device__ inline void bring(E* tile, const E* source, int64_t stride, int lines
             column % kOfChunk;
     const E* from = inside ? source + line * stride + column : source;
     if constexpr (sizeof(E) == 4) {
-      copy_4(to, from, inside ? 4 : 0);
+      copy_async_4(to, from, inside ? 4 : 0);
     } else {
       *to = inside ? __ldg(from) : E(0.0f);
     }
@@ -416,22 +392,22 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocks) product_kernel(c
   for (int stage = 0; stage < kStages - 1; ++stage) {
     if (brought < p.depth) bring_next(stage, brought);
     brought += kDepth;
-    end_copies();
+    copies_issued();
   }
   int stage = 0;
   int next = kStages - 1;
   for (int depth = 0; depth < p.depth; depth += kDepth) {
-    wait_for_copies<kStages - 2>();
+    copies_arrived<kStages - 2>();
     __syncthreads();
     if (brought < p.depth) bring_next(next, brought);
     brought += kDepth;
-    end_copies();
+    copies_issued();
     Multiplier<T, kBackward, Shape>::run(sums, left + stage * kLeftElements,
                                          right + stage * kRightElements, warp_row, warp_column);
     stage = stage + 1 == kStages ? 0 : stage + 1;
     next = next + 1 == kStages ? 0 : next + 1;
   }
-  wait_for_copies<0>();
+  copies_arrived<0>();
 
   // Through shared memory, 16 rows of each warp at a time, so that neighbours write neighbours and
   // the code of the activation is there once.
