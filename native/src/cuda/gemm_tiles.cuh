@@ -10,9 +10,11 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/activations.cuh"
 #include "cuda/copy_async.cuh"
+#include "cuda/mma.cuh"
 #include "cuda/product.h"
 
 namespace bertology::cuda {
@@ -50,25 +52,9 @@ __device__ inline void load_transposed(uint32_t (&to)[4], const void* row) {
                : "memory");
 }
 
-__device__ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                                    __nv_bfloat16) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
-__device__ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                                    __half) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
 /// TF32: float32 with a mantissa of 10 bits.
-__device__ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                                    float) {
+__device__ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4],
+                                    const uint32_t (&b)[2]) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
@@ -87,15 +73,9 @@ __device__ inline void split(float value, uint32_t& large, uint32_t& small) {
   small = to_tf32(value - __uint_as_float(large));
 }
 
-__device__ inline uint32_t pack(float first, float second, __nv_bfloat16) {
-  const __nv_bfloat162 both = __floats2bfloat162_rn(first, second);
-  return *reinterpret_cast<const uint32_t*>(&both);
-}
-
-__device__ inline uint32_t pack(float first, float second, __half) {
-  const __half2 both = __floats2half2_rn(first, second);
-  return *reinterpret_cast<const uint32_t*>(&both);
-}
+/// What tensor cores take instead of float32: BFloat16 or Float16 for the type that weights have.
+template <class T>
+using HalfOf = std::conditional_t<std::is_same_v<T, __half>, Float16, BFloat16>;
 
 // ----------------------------------------------------------------------------------------------
 // tiles in shared memory: lines of chunks of 16 bytes, which change places so that lanes find what
@@ -220,11 +200,11 @@ struct Multiplier {
           const int row = first_row + j * 16 + half * 8 + at.group;
           const int chunk = LeftSwizzle::place(step * 4 + at.member, row);
           const float4 four = *reinterpret_cast<const float4*>(left + row * kDepth + chunk * 4);
-          a[half] = pack(four.x, four.y, T());
-          a[half + 2] = pack(four.z, four.w, T());
+          a[half] = HalfOf<T>::pack(four.x, four.y);
+          a[half + 2] = HalfOf<T>::pack(four.z, four.w);
         }
 #pragma unroll
-        for (int i = 0; i < Shape::kAcross; ++i) multiply_add(sums[j][i], a, b[i], T());
+        for (int i = 0; i < Shape::kAcross; ++i) HalfOf<T>::multiply(sums[j][i], a, b[i]);
       }
     }
   }
@@ -284,14 +264,11 @@ struct Multiplier<float, kBackward, Shape> {
         for (int first = 0; first < Shape::kAcross; first += kAtOnce) {
           float sum[kAtOnce][4] = {};
 #pragma unroll
-          for (int i = 0; i < kAtOnce; ++i)
-            multiply_add(sum[i], small_a, large_b[first + i], float());
+          for (int i = 0; i < kAtOnce; ++i) multiply_add(sum[i], small_a, large_b[first + i]);
 #pragma unroll
-          for (int i = 0; i < kAtOnce; ++i)
-            multiply_add(sum[i], large_a, small_b[first + i], float());
+          for (int i = 0; i < kAtOnce; ++i) multiply_add(sum[i], large_a, small_b[first + i]);
 #pragma unroll
-          for (int i = 0; i < kAtOnce; ++i)
-            multiply_add(sum[i], large_a, large_b[first + i], float());
+          for (int i = 0; i < kAtOnce; ++i) multiply_add(sum[i], large_a, large_b[first + i]);
 #pragma unroll
           for (int i = 0; i < kAtOnce; ++i) {
 #pragma unroll
