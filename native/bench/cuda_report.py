@@ -176,7 +176,9 @@ def main():
               "count), against the least: every operand read once, every result written once. *Sectors*: for each "
               "request of 4 bytes a thread, 4 is ideal. *Conflicts*: wavefronts of shared memory beyond the ideal. "
               "*Bound*: what the least bytes or products take at the speeds of the data sheet, in microseconds; no "
-              "measurement.", "",
+              "measurement. Attention beyond 128 tokens reads keys and values again for each tile of queries, and in "
+              "backward the other way round too: what a head reads again, 512 KiB at 1024 tokens, is what the second "
+              "level cache of a GPU holds, but here it counts.", "",
               "| operation | dtype | n | kernels | moved / least | sectors | conflicts | tensor-core GFLOP | least GFLOP | "
               + " | ".join(f"bound {b}, µs" for b in BOARDS) + " |", "|---|---|---|---|---|---|---|---|---|---|---|"]
     for operation in operations:
