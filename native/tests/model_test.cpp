@@ -397,11 +397,14 @@ TEST_P(TaskTest, HalvesAreCloseToFloat32) {
       }
     }
     error /= largest;
+    // The CPU, whose attention does not round, keeps within these too.
+    const double most = on_cpu() ? 0.03 : 1;
+    const double most_of_gradients = on_cpu() ? 0.08 : 1;
     expect_close(run.get(BERTOLOGY_HIDDEN_STATES, 3), exact.get(BERTOLOGY_HIDDEN_STATES, 3),
-                 2 * error, 1e-30, name_of(dtype));
+                 std::min(2 * error, most), 1e-30, name_of(dtype));
     // Backward rounds as often again, and the sum over tokens cancels.
-    expect_close(run.get(BERTOLOGY_HEAD_GRADIENTS), exact.get(BERTOLOGY_HEAD_GRADIENTS), 6 * error,
-                 1e-30, name_of(dtype));
+    expect_close(run.get(BERTOLOGY_HEAD_GRADIENTS), exact.get(BERTOLOGY_HEAD_GRADIENTS),
+                 std::min(6 * error, most_of_gradients), 1e-30, name_of(dtype));
   }
   if (!some) GTEST_SKIP() << "no bfloat16 or float16 products here";
 }
