@@ -155,8 +155,9 @@ TEST_P(ReferenceModelTest, GradientsAgreeWithFiniteDifferences) {
           if (pair % n > pair / n) expected[i] = 0;
         }
       }
+      // Up to 0.7e-5 where products and sums are fused, 1.3e-5 where each product is rounded first.
       // Scores that are not divided are larger, and the exponential magnifies their rounding.
-      expect_close(actual, expected, GetParam().scale_by_width ? 1e-5 : 3e-5, 1e-7,
+      expect_close(actual, expected, GetParam().scale_by_width ? 1.5e-5 : 3e-5, 1e-7,
                    text("gradient ", gradient, " layer ", layer, " example ", b).c_str());
     };
     for (int32_t l = 0; l <= 2; ++l)

@@ -7,7 +7,7 @@ namespace bertology::cpu {
 
 struct MathProbe {
   void (*exponential)(const float* x, float* y, int64_t count);
-  void (*error_function)(const float* x, float* y, int64_t count);
+  void (*normal_distribution)(const float* x, float* y, int64_t count);
   void (*hyperbolic_tangent)(const float* x, float* y, int64_t count);
 };
 

@@ -70,8 +70,6 @@ void zero_rows(float* to, int64_t stride, int64_t rows, int64_t columns) {
 /// to[c][r] = from[r][c], in squares of four; rows of `to` are padded with zeros to to_stride
 void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to,
                int64_t to_stride) {
-  typedef float Four __attribute__((vector_size(16)));
-  typedef int32_t Pick __attribute__((vector_size(16)));
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4) {
     int64_t c = 0;
@@ -79,14 +77,14 @@ void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t col
       Four row[4];
       for (int i = 0; i < 4; ++i)
         __builtin_memcpy(&row[i], from + (r + i) * from_stride + c, sizeof(Four));
-      const Four low01 = __builtin_shuffle(row[0], row[1], Pick{0, 4, 1, 5});
-      const Four high01 = __builtin_shuffle(row[0], row[1], Pick{2, 6, 3, 7});
-      const Four low23 = __builtin_shuffle(row[2], row[3], Pick{0, 4, 1, 5});
-      const Four high23 = __builtin_shuffle(row[2], row[3], Pick{2, 6, 3, 7});
-      const Four column[4] = {__builtin_shuffle(low01, low23, Pick{0, 1, 4, 5}),
-                              __builtin_shuffle(low01, low23, Pick{2, 3, 6, 7}),
-                              __builtin_shuffle(high01, high23, Pick{0, 1, 4, 5}),
-                              __builtin_shuffle(high01, high23, Pick{2, 3, 6, 7})};
+      const Four low01 = __builtin_shuffle(row[0], row[1], FourPicks{0, 4, 1, 5});
+      const Four high01 = __builtin_shuffle(row[0], row[1], FourPicks{2, 6, 3, 7});
+      const Four low23 = __builtin_shuffle(row[2], row[3], FourPicks{0, 4, 1, 5});
+      const Four high23 = __builtin_shuffle(row[2], row[3], FourPicks{2, 6, 3, 7});
+      const Four column[4] = {__builtin_shuffle(low01, low23, FourPicks{0, 1, 4, 5}),
+                              __builtin_shuffle(low01, low23, FourPicks{2, 3, 6, 7}),
+                              __builtin_shuffle(high01, high23, FourPicks{0, 1, 4, 5}),
+                              __builtin_shuffle(high01, high23, FourPicks{2, 3, 6, 7})};
       for (int i = 0; i < 4; ++i)
         __builtin_memcpy(to + (c + i) * to_stride + r, &column[i], sizeof(Four));
     }
@@ -121,7 +119,7 @@ RowSum softmax_row(float* scores, int64_t keys, int64_t padded, float scale) {
   Vec weighted = Vec{};
   for (int64_t j = 0; j < padded; j += kWidth) {
     const Vec distance = load(scores + j) - peak;
-    const Vec e = exponential(distance);
+    const Vec e = bounded_exponential(distance);
     store(scores + j, e);
     total += e;
     weighted += e * distance;
@@ -320,7 +318,7 @@ void attention_backward(const AttentionBackward& op, int64_t sequence, int64_t h
       Vec inner = Vec{};
       for (int64_t j = visible; j < padded; ++j) p[j] = kUnseen;
       for (int64_t j = 0; j < padded; j += kWidth) {
-        const Vec probability = exponential(load(p + j) * in.scale - log_sum);
+        const Vec probability = bounded_exponential(load(p + j) * in.scale - log_sum);
         store(p + j, probability);
         inner += probability * load(d + j);
       }

@@ -5,17 +5,16 @@
 namespace bertology::cpu::BERTOLOGY_ISA_NAMESPACE {
 namespace {
 
-constexpr float kSqrtHalf = 0.70710678f;
 constexpr float kInverseSqrtTwoPi = 0.39894228f;
 // Of the tanh approximation: GELU(x) = x / 2 (1 + tanh(kSqrtTwoOverPi (x + kCubic x^3)))
 constexpr float kSqrtTwoOverPi = 0.79788456f;
 constexpr float kCubic = 0.044715f;
 
 struct Gelu {
-  static Vec value(Vec x) { return 0.5f * x * (1.0f + error_function(x * kSqrtHalf)); }
+  static Vec value(Vec x) { return x * normal_distribution(x).cumulative; }
   static Vec slope(Vec x) {
-    return 0.5f * (1.0f + error_function(x * kSqrtHalf)) +
-           x * (exponential(-0.5f * x * x) * kInverseSqrtTwoPi);
+    const Normal normal = normal_distribution(x);
+    return normal.cumulative + x * (normal.peak_ratio * kInverseSqrtTwoPi);
   }
 };
 
@@ -140,14 +139,14 @@ void cross_entropy(const CrossEntropy& op, int64_t begin, int64_t end) {
       const int64_t last = first + kRun < whole ? first + kRun : whole;
       Vec run = Vec{};
       for (int64_t c = first; c < last; c += kWidth) {
-        const Vec e = exponential(load(logits + c) - peak);
+        const Vec e = bounded_exponential(load(logits + c) - peak);
         if (d_logits != nullptr) store(d_logits + c, e);
         run += e;
       }
       total += sum(run);
     }
     if (rest > 0) {
-      const Vec e = exponential(load_some(logits + whole, rest, kLowest) - peak);
+      const Vec e = bounded_exponential(load_some(logits + whole, rest, kLowest) - peak);
       total += sum(e);
       if (d_logits != nullptr) store_some(d_logits + whole, e, rest);
     }
@@ -178,13 +177,21 @@ float dot(const float* a, const float* b, int64_t count) {
 }
 
 void to_bfloat16(const float* input, uint16_t* output, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, input + i, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    output[i] = (uint16_t)(nan ? (bits >> 16) | 0x40u : rounded);
+  typedef uint16_t Halves __attribute__((vector_size(kWidth * 2)));
+  typedef uint32_t Bits __attribute__((vector_size(kWidth * 4)));
+  const auto rounded = [](Vec x) {
+    const Bits bits = (Bits)x;
+    const Bits nearest = (bits + (0x7fffu + ((bits >> 16) & 1u))) >> 16;
+    return __builtin_convertvector(x == x ? nearest : (bits >> 16) | 0x40u, Halves);
+  };
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth) {
+    const Halves halves = rounded(load(input + i));
+    __builtin_memcpy(output + i, &halves, sizeof halves);
   }
+  if (i == count) return;
+  const Halves halves = rounded(load_some(input + i, count - i));
+  for (int64_t j = 0; i + j < count; ++j) output[i + j] = halves[j];
 }
 
 }  // namespace bertology::cpu::BERTOLOGY_ISA_NAMESPACE
