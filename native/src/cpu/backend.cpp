@@ -50,9 +50,12 @@ bool CpuBackend::supports(DType dtype) const {
   return dtype == BERTOLOGY_BFLOAT16 && isa_ == Isa::kAvx512 && onednn_has_bfloat16();
 }
 
-// The states and gradients of some hundred tokens stay in the outer caches between one operation
-// and the next, and a product of that many rows already runs at full speed.
-int64_t CpuBackend::tokens_per_pass() const { return std::max<int64_t>(512, 128 * threads()); }
+// The more tokens, the less often all weights come from memory, and the less is lost where threads
+// wait for the last of them. What a backward pass needs is kept of all its tokens in every layer:
+// there memory limits them.
+int64_t CpuBackend::tokens_per_pass(bool keeps) const {
+  return keeps ? std::max<int64_t>(640, 128 * threads()) : std::max<int64_t>(2048, 256 * threads());
+}
 
 std::unique_ptr<DeviceMemory> CpuBackend::allocate(int64_t bytes, const char* what) {
   return std::make_unique<HostMemory>(bytes, what);

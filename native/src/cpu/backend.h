@@ -24,7 +24,7 @@ class CpuBackend final : public Backend {
 
   const std::string& description() const override { return description_; }
   bool supports(DType dtype) const override;
-  int64_t tokens_per_pass() const override;
+  int64_t tokens_per_pass(bool keeps) const override;
 
   std::unique_ptr<DeviceMemory> allocate(int64_t bytes, const char* what) override;
   void upload(void* device, const void* host, int64_t bytes) override;

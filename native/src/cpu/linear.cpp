@@ -14,13 +14,11 @@
 namespace bertology::cpu {
 namespace {
 
-// Rows that a task multiplies at a time, at most: the result of one panel stays in the second-level
-// cache for the epilogue.
-constexpr int64_t kBlockRows = 64;
-
-// The same for a matrix in plain layout: oneDNN packs it anew in every product, which many rows
-// make up for.
-constexpr int64_t kPlainBlockRows = 256;
+// Rows of a block at least and at most. The more there are, the less often the weights come from
+// the outer caches; a block's result of one panel is to stay in the second-level cache for the
+// epilogue.
+constexpr int64_t kLeastBlockRows = 64;
+constexpr int64_t kMostBlockRows = 256;
 
 // oneDNN compiles a kernel for each number of rows and keeps it in half a megabyte. So a block is
 // one product of a multiple of this many rows, and one of the 2 to 9 rows that remain.
@@ -32,10 +30,9 @@ constexpr int64_t kTasksPerThread = 4;
 
 constexpr int64_t align(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/// Rows that a task takes at most.
-int64_t rows_of_block(const Panel& panel, int64_t rows, int64_t panels, int threads) {
-  if (panel.layout == Layout2d::kPacked) return kBlockRows;
-  return std::clamp(rows * panels / (kTasksPerThread * threads), kBlockRows, kPlainBlockRows);
+/// Rows that a task takes at most: as many as leave every thread its tasks.
+int64_t rows_of_block(int64_t rows, int64_t panels, int threads) {
+  return std::clamp(rows * panels / (kTasksPerThread * threads), kLeastBlockRows, kMostBlockRows);
 }
 
 /// The products that a block of rows is multiplied by: the second may have none.
@@ -49,13 +46,15 @@ std::array<int64_t, 2> pieces(int64_t rows) {
 /// How the work divides: blocks of rows, which differ by a step, and the last one by a rest, times
 /// groups of panels.
 struct Division {
-  Division(int64_t rows, int64_t panels, int threads, int64_t most_rows)
-      : rows_(rows),
-        panels_(panels),
-        steps_((rows + kRowStep - 1) / kRowStep),
-        blocks_((rows + most_rows - 1) / most_rows) {
+  Division(int64_t rows, int64_t panels, int threads)
+      : rows_(rows), panels_(panels), steps_((rows + kRowStep - 1) / kRowStep) {
+    const int64_t most_rows = rows_of_block(rows, panels, threads);
+    blocks_ = (rows + most_rows - 1) / most_rows;
     const int64_t wanted = kTasksPerThread * threads;
-    if (blocks_ < wanted) groups_ = std::min(panels, (wanted + blocks_ - 1) / blocks_);
+    if (blocks_ >= wanted) return;
+    const int64_t groups = std::min(panels, (wanted + blocks_ - 1) / blocks_);
+    const int64_t panels_of_group = panels / groups;  // of each the same, if that is possible
+    groups_ = (panels + panels_of_group - 1) / panels_of_group;
   }
 
   struct Task {
@@ -85,7 +84,7 @@ struct Division {
   int64_t rows_;
   int64_t panels_;
   int64_t steps_;
-  int64_t blocks_;
+  int64_t blocks_ = 1;
   int64_t groups_ = 1;
 };
 
@@ -179,48 +178,48 @@ int64_t panels_of_parts(const std::vector<Panel>& panels, int first, int count) 
   });
 }
 
-/// Rows as the product's input type: themselves, or rounded into `space`.
-const void* as_input(const Kernels& kernels, DType dtype, const float* rows, int64_t row_count,
-                     int64_t columns, int64_t stride, void* space) {
+}  // namespace
+
+/// Rows as the product's input type: themselves, or all of them rounded once, without a stride.
+const void* CpuStream::as_inputs(DType dtype, const float* rows, int64_t row_count, int64_t columns,
+                                 int64_t stride) {
   if (dtype == BERTOLOGY_FLOAT32) return rows;
-  uint16_t* rounded = static_cast<uint16_t*>(space);
-  for (int64_t r = 0; r < row_count; ++r)
-    kernels.to_bfloat16(rows + r * stride, rounded + r * columns, columns);
+  uint16_t* rounded = reinterpret_cast<uint16_t*>(
+      rounded_memory_.reserve((row_count * columns + 1) / 2, "the rounded inputs of a product"));
+  backend_.parallel_rows(row_count, columns, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      kernels().to_bfloat16(rows + r * stride, rounded + r * columns, columns);
+  });
   return rounded;
 }
 
-}  // namespace
-
 void CpuStream::linear_forward(const LinearForward& op) {
   const Matrix& matrix = static_cast<const Matrix&>(*op.weight);
-  const bool rounds = matrix.dtype() != BERTOLOGY_FLOAT32;
   const int64_t inputs = matrix.inputs();
   const int64_t part_outputs = matrix.part_outputs();
   const Panel* panels = first_of_part(matrix.forward(), op.first_part);
   const int64_t panel_count = panels_of_parts(matrix.forward(), op.first_part, op.parts);
-  const int64_t block_rows = rows_of_block(*panels, op.rows, panel_count, backend_.threads());
-  const Division division(op.rows, panel_count, backend_.threads(), block_rows);
+  const Division division(op.rows, panel_count, backend_.threads());
 
   PanelProducts products(backend_.products(), division);
   for (int64_t p = 0; p < panel_count; ++p) {
     products.add({0, inputs, panels[p].columns, inputs, panels[p].stride, op.output_stride,
                   matrix.dtype(), panels[p].layout, op.bias != nullptr, false});
   }
-  const int64_t rounded_bytes = rounds ? align(block_rows * inputs * 2) : 0;
-  reserve_scratch(products.scratch_bytes() + rounded_bytes);
+  reserve_scratch(products.scratch_bytes());
+  const void* input = as_inputs(matrix.dtype(), op.input, op.rows, inputs, inputs);
 
   float* target = op.preactivation != nullptr ? op.preactivation : op.output;
   backend_.parallel(division.tasks(), [&](int64_t task, int worker) {
     const auto [row, rows, first_panel, last_panel] = division[task];
     char* space = static_cast<char*>(scratch(worker));
-    const void* input = as_input(kernels(), matrix.dtype(), op.input + row * inputs, rows, inputs,
-                                 inputs, space + products.scratch_bytes());
+    const char* a = static_cast<const char*>(input) + row * inputs * size_of(matrix.dtype());
     for (int64_t p = first_panel; p < last_panel; ++p) {
       const Panel& panel = panels[p];
       const int64_t column = panel.part * part_outputs + panel.first;  // of the whole matrix
       const int64_t place = row * op.output_stride + column - op.first_part * part_outputs;
       const float* bias = op.bias == nullptr ? nullptr : op.bias + column;
-      products.execute(p, rows, input, panel.data, bias, target + place, space);
+      products.execute(p, rows, a, panel.data, bias, target + place, space);
       if (op.activation == Activation::kNone && target == op.output) continue;
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t at = place + r * op.output_stride;
@@ -241,8 +240,7 @@ void CpuStream::linear_backward(const LinearBackward& op) {
   }
   const Panel* panels = first_of_part(matrix.backward(), op.first_part);
   const int64_t part_panels = panels_of_parts(matrix.backward(), op.first_part, 1);
-  const int64_t block_rows = rows_of_block(*panels, op.rows, part_panels, backend_.threads());
-  const Division division(op.rows, part_panels, backend_.threads(), block_rows);
+  const Division division(op.rows, part_panels, backend_.threads());
 
   // Of each panel of inputs one product a part: the first may overwrite, the others add.
   PanelProducts products(backend_.products(), division);
@@ -254,21 +252,20 @@ void CpuStream::linear_backward(const LinearBackward& op) {
                     panel.layout, false, op.accumulate || part > 0});
     }
   }
-  const int64_t rounded_bytes = rounds ? align(block_rows * a_stride * 2) : 0;
-  reserve_scratch(products.scratch_bytes() + rounded_bytes);
+  reserve_scratch(products.scratch_bytes());
+  const void* d_output =
+      as_inputs(matrix.dtype(), op.d_output, op.rows, op.parts * part_outputs, op.d_output_stride);
 
   backend_.parallel(division.tasks(), [&](int64_t task, int worker) {
     const auto [row, rows, first_panel, last_panel] = division[task];
     char* space = static_cast<char*>(scratch(worker));
-    const void* d_output =
-        as_input(kernels(), matrix.dtype(), op.d_output + row * op.d_output_stride, rows,
-                 op.parts * part_outputs, op.d_output_stride, space + products.scratch_bytes());
     const int64_t element = size_of(matrix.dtype());
+    const char* row_start = static_cast<const char*>(d_output) + row * a_stride * element;
     for (int64_t p = first_panel; p < last_panel; ++p) {
       float* d_input = op.d_input + row * inputs + panels[p].first;
       for (int part = 0; part < op.parts; ++part) {
         const int64_t index = part * part_panels + p;
-        const char* a = static_cast<const char*>(d_output) + part * part_outputs * element;
+        const char* a = row_start + part * part_outputs * element;
         products.execute(index, rows, a, panels[index].data, nullptr, d_input, space);
       }
       if (op.activation == Activation::kNone) continue;

@@ -7,16 +7,18 @@
 namespace bertology::cpu {
 namespace {
 
-// Columns of a panel: enough that a product runs at full speed, few enough that a short batch has
-// work for all threads.
-constexpr int64_t kPanelColumns = 256;
+// Columns of a panel at most: enough that a product runs at full speed and what calling it costs is
+// lost in it, few enough that its result stays in the second-level cache. And panels of a matrix at
+// least: a short batch needs work for several threads.
+constexpr int64_t kPanelColumns = 512;
+constexpr int64_t kLeastPanels = 2;
 constexpr int64_t kColumnStep = 64;
 constexpr int64_t kAlignment = 64;
 
 /// Calls `body(first, columns)` for even panels of at most kPanelColumns.
 template <class Body>
 void for_panels(int64_t columns, const Body& body) {
-  const int64_t panels = (columns + kPanelColumns - 1) / kPanelColumns;
+  const int64_t panels = std::max(kLeastPanels, (columns + kPanelColumns - 1) / kPanelColumns);
   const int64_t even = (columns + panels - 1) / panels;
   const int64_t width = (even + kColumnStep - 1) / kColumnStep * kColumnStep;
   for (int64_t first = 0; first < columns; first += width)

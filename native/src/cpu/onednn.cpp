@@ -172,21 +172,67 @@ Product::Product(const ProductShape& shape)
   primitive_ = make(desc);
 }
 
+struct Product::Operands {
+  using Memory = std::unique_ptr<dnnl_memory, OneDnnDeleter>;
+
+  explicit Operands(const Product& product)
+      : a(view(product.a_desc_.get(), nullptr)),
+        b(view(product.b_desc_.get(), nullptr)),
+        c(view(product.c_desc_.get(), nullptr)),
+        scratch(view(product.scratch_desc_.get(), nullptr)),
+        bias(product.bias_desc_ == nullptr ? nullptr : view(product.bias_desc_.get(), nullptr)),
+        arguments({{{DNNL_ARG_SRC, a.get()},
+                    {DNNL_ARG_WEIGHTS, b.get()},
+                    {DNNL_ARG_DST, c.get()},
+                    {DNNL_ARG_SCRATCHPAD, scratch.get()},
+                    {DNNL_ARG_BIAS, bias.get()}}}) {}
+
+  int count() const { return bias == nullptr ? 4 : 5; }
+
+  Memory a, b, c, scratch, bias;
+  std::array<dnnl_exec_arg_t, 5> arguments;
+};
+
+Product::~Product() {
+  for (std::atomic<Operands*>& slot : free_operands_) delete slot.load();
+}
+
+std::unique_ptr<Product::Operands> Product::take_operands() const {
+  for (std::atomic<Operands*>& slot : free_operands_) {
+    if (slot.load(std::memory_order_relaxed) == nullptr) continue;
+    if (Operands* free = slot.exchange(nullptr, std::memory_order_acquire))
+      return std::unique_ptr<Operands>(free);
+  }
+  return std::make_unique<Operands>(*this);
+}
+
+void Product::give_back(std::unique_ptr<Operands> operands) const {
+  for (std::atomic<Operands*>& slot : free_operands_) {
+    Operands* expected = nullptr;
+    if (slot.compare_exchange_strong(expected, operands.get(), std::memory_order_release,
+                                     std::memory_order_relaxed)) {
+      operands.release();
+      return;
+    }
+  }
+}
+
 void Product::execute(const void* a, const void* b, const float* bias, float* c,
                       void* scratch) const {
-  const auto a_view = view(a_desc_.get(), a);
-  const auto b_view = view(b_desc_.get(), b);
-  const auto c_view = view(c_desc_.get(), c);
-  const auto scratch_view = view(scratch_desc_.get(), scratch);
-  const auto bias_view = bias_desc_ != nullptr ? view(bias_desc_.get(), bias) : nullptr;
-  const std::array<dnnl_exec_arg_t, 5> arguments = {{{DNNL_ARG_SRC, a_view.get()},
-                                                     {DNNL_ARG_WEIGHTS, b_view.get()},
-                                                     {DNNL_ARG_DST, c_view.get()},
-                                                     {DNNL_ARG_SCRATCHPAD, scratch_view.get()},
-                                                     {DNNL_ARG_BIAS, bias_view.get()}}};
-  check(dnnl_primitive_execute(primitive_.get(), stream(), bias_desc_ != nullptr ? 5 : 4,
-                               arguments.data()),
+  std::unique_ptr<Operands> operands = take_operands();
+  const auto point = [](const Operands::Memory& memory, const void* data) {
+    check(dnnl_memory_set_data_handle(memory.get(), const_cast<void*>(data)),
+          "memory_set_data_handle");
+  };
+  point(operands->a, a);
+  point(operands->b, b);
+  point(operands->c, c);
+  point(operands->scratch, scratch);
+  if (bias_desc_ != nullptr) point(operands->bias, bias);
+  check(dnnl_primitive_execute(primitive_.get(), stream(), operands->count(),
+                               operands->arguments.data()),
         "matmul");
+  give_back(std::move(operands));
 }
 
 std::shared_ptr<const Product> Products::find(const ProductShape& shape) {

@@ -4,6 +4,8 @@
 
 #include <dnnl.h>
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -72,6 +74,9 @@ struct ProductShape {
 class Product {
  public:
   explicit Product(const ProductShape& shape);
+  ~Product();
+  Product(const Product&) = delete;
+  Product& operator=(const Product&) = delete;
 
   /// a, b, c, bias as the shape says; scratch: scratch_bytes() bytes, aligned to a cache line.
   void execute(const void* a, const void* b, const float* bias, float* c, void* scratch) const;
@@ -79,6 +84,12 @@ class Product {
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
  private:
+  /// oneDNN's objects for the operands of one execution. They are made once and then pointed at
+  /// other memory: making them takes as long as a small product.
+  struct Operands;
+  std::unique_ptr<Operands> take_operands() const;
+  void give_back(std::unique_ptr<Operands> operands) const;
+
   MemoryDesc a_desc_;
   MemoryDesc b_desc_;
   MemoryDesc c_desc_;
@@ -86,6 +97,8 @@ class Product {
   MemoryDesc scratch_desc_;
   Primitive primitive_;
   int64_t scratch_bytes_ = 0;
+  /// Those that no thread uses now, in any slots.
+  mutable std::array<std::atomic<Operands*>, 16> free_operands_ = {};
 };
 
 /// Products by shape, made when first needed: oneDNN compiles a kernel then, which takes half a

@@ -48,8 +48,12 @@ class CpuStream final : public Stream {
   void reserve_scratch(int64_t bytes);
   void* scratch(int worker) { return scratch_base_ + worker * scratch_bytes_; }
 
+  const void* as_inputs(DType dtype, const float* rows, int64_t row_count, int64_t columns,
+                        int64_t stride);
+
   CpuBackend& backend_;
   Arena memory_;
+  Arena rounded_memory_;
   Arena scratch_memory_;
   char* scratch_base_ = nullptr;
   int64_t scratch_bytes_ = 0;

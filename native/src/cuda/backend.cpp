@@ -60,7 +60,7 @@ bool CudaBackend::supports(DType dtype) const {
 
 // Enough rows that a product of BERT-base's width has several tiles for each multiprocessor; what
 // backward keeps of them is some gigabytes at most.
-int64_t CudaBackend::tokens_per_pass() const { return 8192; }
+int64_t CudaBackend::tokens_per_pass(bool /*keeps*/) const { return 8192; }
 
 std::unique_ptr<DeviceMemory> CudaBackend::allocate(int64_t bytes, const char* what) {
   context_.check_alive();

@@ -79,7 +79,7 @@ void Model::run(Activations& activations) const {
   activations.prepare(config_, head_counts);
 
   const std::shared_ptr<Stream> stream = backend.stream();
-  const auto ranges = slice_ranges(request, backend.tokens_per_pass());
+  const auto ranges = slice_ranges(request, backend.tokens_per_pass(plan.backward));
 
   // All memory is taken before anything is computed: sums over all slices, and behind them what one
   // slice needs, in the same place for each.

@@ -26,7 +26,7 @@ void TaskHeads::place(Layout& layout) {
   }
   if (plan_.predicts) {
     const int64_t vocabulary = config_.vocab_size;
-    chunk_ = std::min(slice_.predicted(), weights_.backend().tokens_per_pass());
+    chunk_ = std::min(slice_.predicted(), weights_.backend().tokens_per_pass(true));
     if (gathers()) gathered_ = layout.floats(chunk_ * width);
     if (config_.bert()) {
       transform_sums_ = layout.floats(chunk_ * width);

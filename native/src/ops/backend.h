@@ -84,8 +84,8 @@ class Backend {
   virtual bool supports(DType dtype) const = 0;
 
   /// Tokens that one pass should take at a time: enough to fill the device, few enough for its
-  /// caches and memory.
-  virtual int64_t tokens_per_pass() const = 0;
+  /// caches and memory. `keeps`: much is kept of each token, as for a backward pass.
+  virtual int64_t tokens_per_pass(bool keeps) const = 0;
 
   virtual std::unique_ptr<DeviceMemory> allocate(int64_t bytes, const char* what) = 0;
   virtual void upload(void* device, const void* host, int64_t bytes) = 0;
