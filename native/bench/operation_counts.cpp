@@ -48,6 +48,12 @@ class Bench {
       offsets_.push_back(b * length);
       pairs_.push_back(b * length * length);
     }
+    Room room;
+    room.rows = tokens;
+    room.width = 3 * kWidth + kIntermediate;
+    room.heads = kHeads;
+    room.dtype = dtype;
+    stream_->reserve(room);
   }
 
   Stream& stream() { return *stream_; }

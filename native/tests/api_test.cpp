@@ -37,7 +37,7 @@ TEST(ApiTest, DevicesThatAreNotThere) {
 TEST(ApiTest, PeaksArePositive) {
   double flops = 0;
   check(bertology_device_matrix_peak(device(), BERTOLOGY_FLOAT32, 0.01, &flops));
-  EXPECT_GT(flops, 1e8);
+  EXPECT_GT(flops, on_cpu() ? 1e8 : 1e6);  // what stands in for a device may be slow
   double bytes = 0;
   check(bertology_device_copy_peak(device(), 0.01, &bytes));
   EXPECT_GT(bytes, 1e8);

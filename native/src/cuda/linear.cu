@@ -99,13 +99,13 @@ __global__ void finish_kernel(const Product p) {
   }
 }
 
-/// Rows of float32 activations that are rounded at a time: their copy stays small, and in the
-/// cache.
+// Rows of float32 activations are rounded some at a time: their copy stays small, and in the cache.
+constexpr int64_t kRoundedBytes = int64_t{64} << 20;
+constexpr int64_t kRoundedStep = 256;  // whole tiles
+
 int rounded_rows(const Product& p) {
-  constexpr int64_t kMostBytes = int64_t{64} << 20;
-  constexpr int64_t kStep = 256;  // whole tiles
-  const int64_t rows = kMostBytes / (int64_t{p.depth} * 2) / kStep * kStep;
-  return static_cast<int>(std::min<int64_t>(p.rows, std::max(rows, kStep)));
+  const int64_t rows = kRoundedBytes / (int64_t{p.depth} * 2) / kRoundedStep * kRoundedStep;
+  return static_cast<int>(std::min<int64_t>(p.rows, std::max(rows, kRoundedStep)));
 }
 
 template <bool kBackward>
@@ -161,6 +161,12 @@ __global__ void fill_kernel(float* values, int64_t count) {
 }
 
 }  // namespace
+
+int64_t linear_scratch(const Room& room) {
+  if (room.dtype == BERTOLOGY_FLOAT32 || !Cublas::get().found()) return 0;
+  const int64_t row = room.width * 2;
+  return std::min(room.rows * row, std::max(kRoundedBytes, kRoundedStep * row));
+}
 
 void CudaStream::linear_forward(const LinearForward& op) {
   const Matrix& matrix = static_cast<const Matrix&>(*op.weight);
