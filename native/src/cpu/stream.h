@@ -41,6 +41,8 @@ class CpuStream final : public Stream {
   void broadcast_row(const BroadcastRow& op) override;
 
   void synchronize() override {}
+  bool use_library_products(bool) override { return false; }
+  double seconds_of(const std::function<void()>& queue) override;
 
  private:
   const Kernels& kernels() const { return backend_.kernels(); }

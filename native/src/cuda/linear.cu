@@ -213,16 +213,11 @@ double CudaBackend::matrix_peak(DType dtype, double seconds) {
   constexpr double kShare = 0.05;  // of the time, for each measurement
   const std::shared_ptr<Stream> lent = stream();
   CudaStream& stream = static_cast<CudaStream&>(*lent);
-  const EventHandle begin(context_, true), end(context_, true);
   const auto time = [&](int runs, const auto& run) {
-    context_.check(cudaEventRecord(begin.get(), stream.handle()), "cudaEventRecord");
-    for (int i = 0; i < runs; ++i) run();
-    context_.check(cudaEventRecord(end.get(), stream.handle()), "cudaEventRecord");
-    stream.synchronize();
-    float milliseconds = 0;
-    context_.check(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()),
-                   "cudaEventElapsedTime");
-    return std::max(static_cast<double>(milliseconds) / 1000, 1e-6);
+    const double seconds = stream.seconds_of([&] {
+      for (int i = 0; i < runs; ++i) run();
+    });
+    return std::max(seconds, 1e-6);
   };
   double best = 0;
   for (int size = kSmallest; size <= kLargest; size *= 2) {

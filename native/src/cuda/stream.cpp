@@ -71,7 +71,12 @@ void* CudaStream::scratch(int64_t bytes) {
 CublasHandle* CudaStream::cublas() {
   if (cublas_ == nullptr && Cublas::get().found())
     cublas_ = std::make_unique<CublasHandle>(context(), handle());
-  return cublas_.get();
+  return use_cublas_ ? cublas_.get() : nullptr;
+}
+
+bool CudaStream::use_library_products(bool library) {
+  use_cublas_ = library;
+  return Cublas::get().found();
 }
 
 int32_t* CudaStream::tickets(int64_t count) {
@@ -154,7 +159,19 @@ void CudaStream::synchronize() {
   forget();
 }
 
+double CudaStream::seconds_of(const std::function<void()>& queue) {
+  const EventHandle begin(context(), true), end(context(), true);
+  check(cudaEventRecord(begin.get(), handle()), "cudaEventRecord");
+  queue();
+  check(cudaEventRecord(end.get(), handle()), "cudaEventRecord");
+  synchronize();
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()), "cudaEventElapsedTime");
+  return static_cast<double>(milliseconds) / 1000;
+}
+
 bool CudaStream::settle() noexcept {
+  use_cublas_ = true;
   const cudaError_t status = idle_ ? cudaSuccess : cudaStreamSynchronize(handle());
   context().note(status, "waiting for a run that had failed");
   forget();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -45,6 +46,8 @@ class CudaStream final : public Stream {
   void broadcast_row(const BroadcastRow& op) override;
 
   void synchronize() override;
+  bool use_library_products(bool library) override;
+  double seconds_of(const std::function<void()>& queue) override;
 
   /// Waits for what a failed run left queued, and forgets its results; whether that went well.
   bool settle() noexcept;
@@ -62,7 +65,7 @@ class CudaStream final : public Stream {
   void* scratch(int64_t bytes);
 
   /// cuBLAS on this stream, from the first call on, which is reserve()'s; null where it was not
-  /// found.
+  /// found or is not to be used.
   CublasHandle* cublas();
 
   /// Counters in device memory, 0 unless a kernel is counting: each kernel leaves them at 0.
@@ -89,6 +92,7 @@ class CudaStream final : public Stream {
   StreamHandle stream_;
   EventHandle done_;
   std::unique_ptr<CublasHandle> cublas_;
+  bool use_cublas_ = true;
   DeviceBuffer memory_;  // tickets, what the caller lays out, scratch
   char* scratch_ = nullptr;
   int64_t scratch_bytes_ = 0;

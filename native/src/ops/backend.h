@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -83,6 +84,13 @@ class Stream {
 
   /// Waits for all operations; throws what went wrong in them.
   virtual void synchronize() = 0;
+
+  /// Whose matrix products come from here on until the stream is given back, where there is a
+  /// choice: those of a vendor's library, which are the usual ones, or our own kernels. Returns
+  /// whether there is.
+  virtual bool use_library_products(bool library) = 0;
+  /// How long the device takes for what `queue` queues; waits for it.
+  virtual double seconds_of(const std::function<void()>& queue) = 0;
 };
 
 /// A device: its memory, its weights, its streams. Used from many threads at once.
