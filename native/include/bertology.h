@@ -248,6 +248,58 @@ BERTOLOGY_API int bertology_model_heads(bertology_model* model, int32_t layer, i
                                         int32_t* count);
 
 /* ------------------------------------------------------------------------------------------------
+ * operations one at a time */
+
+/** The operations of a layer and of what stands around the layers. MAPS: with attention maps, or
+ * their gradients, captured. */
+enum bertology_operation {
+  BERTOLOGY_OPERATION_EMBEDDING = 0,
+  BERTOLOGY_OPERATION_QUERY_KEY_VALUE = 1, /* a matrix product, like the others named so */
+  BERTOLOGY_OPERATION_ATTENTION_FORWARD = 2,
+  BERTOLOGY_OPERATION_ATTENTION_FORWARD_MAPS = 3,
+  BERTOLOGY_OPERATION_ATTENTION_OUTPUT = 4, /* product */
+  BERTOLOGY_OPERATION_LAYER_NORM = 5,       /* with the residual sum */
+  BERTOLOGY_OPERATION_INTERMEDIATE = 6,     /* product, with the activation */
+  BERTOLOGY_OPERATION_OUTPUT = 7,           /* product */
+  BERTOLOGY_OPERATION_POOLING = 8,
+  BERTOLOGY_OPERATION_GATHER_ROWS = 9,
+  BERTOLOGY_OPERATION_CROSS_ENTROPY = 10, /* of a language model, 1024 tokens at most */
+  BERTOLOGY_OPERATION_ACTIVATION_BACKWARD = 11,
+  BERTOLOGY_OPERATION_LAYER_NORM_BACKWARD = 12,
+  BERTOLOGY_OPERATION_OUTPUT_BACKWARD = 13,           /* product, with the activation's slope */
+  BERTOLOGY_OPERATION_INTERMEDIATE_BACKWARD = 14,     /* product */
+  BERTOLOGY_OPERATION_ATTENTION_OUTPUT_BACKWARD = 15, /* product */
+  BERTOLOGY_OPERATION_HEAD_GRADIENTS = 16, /* attention backward where nobody needs more */
+  BERTOLOGY_OPERATION_ATTENTION_BACKWARD = 17,
+  BERTOLOGY_OPERATION_ATTENTION_BACKWARD_MAPS = 18,
+  BERTOLOGY_OPERATION_QUERY_KEY_VALUE_BACKWARD = 19, /* product */
+  BERTOLOGY_OPERATION_COUNT = 20
+};
+
+/** What is found of an operation. Times are medians, in seconds. */
+enum bertology_measure {
+  BERTOLOGY_MEASURE_SECONDS = 0, /* of the operation; a product on a CUDA device: of our kernels */
+  BERTOLOGY_MEASURE_LIBRARY_SECONDS =
+      1, /* of a product on a CUDA device as cuBLAS makes it, with what is left to do before and
+            after it; else 0, and where cuBLAS was not found */
+  BERTOLOGY_MEASURE_COPY_SECONDS = 2, /* of a copy inside the device's memory of as many bytes, half
+                                         of them read and half written, as the operation moves at
+                                         least */
+  BERTOLOGY_MEASURE_LEAST_BYTES = 3,  /* operands read once, results written once */
+  BERTOLOGY_MEASURE_LEAST_FLOPS = 4,  /* of matrix products, attention's too; 0: none */
+  BERTOLOGY_MEASURE_COUNT = 5
+};
+
+/**
+ * Times one operation alone, on random numbers, for `examples` texts of `length` tokens in a layer
+ * of this shape and dtype, in turn with what it is held against, for about `seconds`. measures:
+ * [BERTOLOGY_MEASURE_COUNT]. Other runs on the device disturb it.
+ */
+BERTOLOGY_API int bertology_device_measure(bertology_device* device, int32_t operation,
+                                           const bertology_config* config, int32_t examples,
+                                           int32_t length, double seconds, double* measures);
+
+/* ------------------------------------------------------------------------------------------------
  * sums over many runs */
 
 /** What is summed of each head over examples: with g the gradient of an example's loss with respect

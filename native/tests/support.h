@@ -41,6 +41,17 @@ inline Backend& backend() {
   return *opened;
 }
 
+/// A stream with room for the operations of all tests.
+inline std::shared_ptr<Stream> roomy_stream() {
+  const std::shared_ptr<Stream> stream = backend().stream();
+  Room room;
+  room.rows = room.width = 2048;
+  room.heads = 16;
+  room.dtype = BERTOLOGY_FLOAT16;
+  stream->reserve(room);
+  return stream;
+}
+
 /// A type that matrix products take their inputs in, and how exact they are then.
 struct DeviceCase {
   std::string name;
@@ -118,7 +129,7 @@ class DeviceTest : public ::testing::TestWithParam<DeviceCase> {
       GTEST_SKIP() << "no " << name_of(GetParam().dtype) << " products at hardware speed here";
     }
   }
-  std::shared_ptr<Stream> stream = backend().stream();
+  std::shared_ptr<Stream> stream = roomy_stream();
   OnDevice device{*stream};
 };
 

@@ -4,6 +4,7 @@
 #include "api/devices.h"
 #include "api/guard.h"
 #include "api/handles.h"
+#include "bertology/operations.h"
 
 #ifndef BERTOLOGY_VERSION
 #error "the build defines BERTOLOGY_VERSION"
@@ -84,6 +85,17 @@ int bertology_device_copy_peak(bertology_device* device, double seconds, double*
   return guarded([&] {
     check_argument(bytes != nullptr, "bytes is null");
     *bytes = copy_peak(*checked(device, "device").backend, seconds);
+  });
+}
+
+int bertology_device_measure(bertology_device* device, int32_t operation,
+                             const bertology_config* config, int32_t examples, int32_t length,
+                             double seconds, double* measures) {
+  return guarded([&] {
+    check_argument(config != nullptr && measures != nullptr,
+                   "device_measure: config and measures must be given");
+    Operation(checked(device, "device").backend, operation, Config(*config), examples, length)
+        .measure(seconds, measures);
   });
 }
 

@@ -106,10 +106,9 @@ double copy_peak(Backend& backend, double seconds) {
   const Clock::time_point start = Clock::now();
   double best = 0;
   do {
-    const Clock::time_point before = Clock::now();
-    for (int i = 0; i < kRepeats; ++i) stream->copy(target, source, kFloats);
-    stream->synchronize();
-    const double elapsed = std::chrono::duration<double>(Clock::now() - before).count();
+    const double elapsed = stream->seconds_of([&] {
+      for (int i = 0; i < kRepeats; ++i) stream->copy(target, source, kFloats);
+    });
     best = std::max(best, 2.0 * kBytes * kRepeats / elapsed);
   } while (std::chrono::duration<double>(Clock::now() - start).count() < seconds);
   return best;

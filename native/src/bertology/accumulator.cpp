@@ -28,7 +28,6 @@ Accumulator::Accumulator(std::shared_ptr<Backend> backend, int32_t layers, int32
   check_argument(heads > 0 && heads <= 4096, "accumulator: heads is ", heads,
                  ", expected 1 to 4096");
   sums_ = allocate();
-  next_ = allocate();
   reset();
 }
 
@@ -43,21 +42,24 @@ void Accumulator::reset() {
   examples_ = tokens_ = 0;
 }
 
-void Accumulator::add(Stream& stream, const double* run_sums, int64_t examples, int64_t tokens) {
+std::unique_ptr<DeviceMemory> Accumulator::room() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (next_ == nullptr) next_ = allocate();
-  try {
-    stream.copy(static_cast<float*>(next_->data()), static_cast<const float*>(sums_->data()),
-                bytes() / static_cast<int64_t>(sizeof(float)));
-    stream.accumulate(doubles(next_), run_sums, count());
-    stream.synchronize();
-  } catch (...) {
-    next_.reset();  // what is still queued may write there
-    throw;
-  }
-  std::swap(sums_, next_);
+  return replaced_ != nullptr ? std::move(replaced_) : allocate();
+}
+
+void Accumulator::add(Stream& stream, const double* run_sums, std::unique_ptr<DeviceMemory> room,
+                      int64_t examples, int64_t tokens) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  // The new sums are made beside the old ones and take their place when the run has ended well. If
+  // it does not, the room is not used again: what is still queued may write there.
+  stream.copy(static_cast<float*>(room->data()), static_cast<const float*>(sums_->data()),
+              bytes() / static_cast<int64_t>(sizeof(float)));
+  stream.accumulate(doubles(room), run_sums, count());
+  stream.synchronize();
+  std::swap(sums_, room);
   examples_ += examples;
   tokens_ += tokens;
+  replaced_ = std::move(room);
 }
 
 void Accumulator::read(double* sums, int64_t count, int64_t* examples, int64_t* tokens) const {

@@ -22,9 +22,12 @@ class Accumulator {
 
   void reset();
 
+  /// Memory for a run that will add, to be taken before it starts.
+  std::unique_ptr<DeviceMemory> room();
   /// Adds the sums of a run that is queued on the stream, and waits for it. If that fails, nothing
-  /// is added.
-  void add(Stream& stream, const double* run_sums, int64_t examples, int64_t tokens);
+  /// is added. room: what room() gave to the run.
+  void add(Stream& stream, const double* run_sums, std::unique_ptr<DeviceMemory> room,
+           int64_t examples, int64_t tokens);
 
   /// See bertology_accumulator_read.
   void read(double* sums, int64_t count, int64_t* examples, int64_t* tokens) const;
@@ -38,8 +41,7 @@ class Accumulator {
   int32_t heads_;
   mutable std::mutex mutex_;  // held while a run adds
   std::unique_ptr<DeviceMemory> sums_;
-  /// Where a run makes the sums that take the place of these when it has ended well.
-  std::unique_ptr<DeviceMemory> next_;
+  std::unique_ptr<DeviceMemory> replaced_;  // room for the next run, if there is any
   int64_t examples_ = 0;
   int64_t tokens_ = 0;
 };

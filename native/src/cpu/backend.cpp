@@ -111,6 +111,13 @@ void CpuBackend::parallel_rows(int64_t rows, int64_t row_cost,
            [&](int64_t task, int) { body(task * step, std::min(rows, (task + 1) * step)); });
 }
 
+double CpuStream::seconds_of(const std::function<void()>& queue) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  queue();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 double CpuBackend::matrix_peak(DType dtype, double seconds) {
   check_argument(supports(dtype), "dtype: ", name_of(dtype),
                  " products are not supported at hardware speed here");

@@ -11,13 +11,14 @@ class CpuStream final : public Stream {
  public:
   explicit CpuStream(CpuBackend& backend) : backend_(backend) {}
 
-  float* reserve(int64_t floats) override {
-    return memory_.reserve(floats, "the activations of a pass");
+  float* reserve(const Room& room) override {
+    return memory_.reserve(room.floats, "the activations of a pass");
   }
 
   bool shares_host_memory() const override { return true; }
   void to_device(void* device, const void* host, int64_t bytes) override;
   void to_host(void* host, const void* device, int64_t bytes) override;
+  int64_t staged_bytes(const void*, int64_t) const override { return 0; }
 
   void zero(float* data, int64_t count) override;
   void copy(float* to, const float* from, int64_t count) override;
@@ -40,6 +41,8 @@ class CpuStream final : public Stream {
   void broadcast_row(const BroadcastRow& op) override;
 
   void synchronize() override {}
+  bool use_library_products(bool) override { return false; }
+  double seconds_of(const std::function<void()>& queue) override;
 
  private:
   const Kernels& kernels() const { return backend_.kernels(); }

@@ -556,6 +556,11 @@ int64_t query_gradients_shared(int64_t warps, int64_t stages, bool maps) {
   return floats * static_cast<int64_t>(sizeof(float));
 }
 
+/// Of D, [heads, queries] by sequence.
+int64_t products_bytes(int64_t queries, int64_t heads) {
+  return queries * heads * static_cast<int64_t>(sizeof(float));
+}
+
 unsigned tiles(int64_t rows, int64_t warps) {
   return static_cast<unsigned>((rows + warps * kRowsOfWarp - 1) / (warps * kRowsOfWarp));
 }
@@ -590,8 +595,7 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
     return;
   }
 
-  op.products = static_cast<float*>(
-      stream.scratch(in.queries.rows() * in.heads * static_cast<int64_t>(sizeof(float))));
+  op.products = static_cast<float*>(stream.scratch(products_bytes(in.queries.rows(), in.heads)));
   while (key_gradients_shared<kDim>(warps, false) > limit) --warps;
   const int64_t keys_shared = key_gradients_shared<kDim>(warps, false);
   allow_shared_memory(context, key_gradients<Product, kDim>, keys_shared);
@@ -622,6 +626,8 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
 }
 
 }  // namespace
+
+int64_t attention_scratch(const Room& room) { return products_bytes(room.rows, room.heads); }
 
 void CudaStream::attention_backward(const AttentionBackward& op) {
   const AttentionInputs& in = op.inputs;

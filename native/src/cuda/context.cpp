@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/memory.h"
 
 namespace bertology::cuda {
 namespace {
@@ -182,7 +183,8 @@ PinnedBuffer::PinnedBuffer(Context& context, int64_t bytes, const char* what)
       cudaHostAlloc(&data_, static_cast<size_t>(bytes), cudaHostAllocPortable);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    fail(BERTOLOGY_OUT_OF_MEMORY, what, ": ", bytes, " bytes of pinned host memory");
+    fail(BERTOLOGY_OUT_OF_MEMORY, what, ": ", bytes,
+         " bytes of pinned host memory; the process can take ", available_memory());
   }
   context.check(status, text("cudaHostAlloc of ", bytes, " bytes for ", what).c_str());
 }

@@ -99,13 +99,13 @@ __global__ void finish_kernel(const Product p) {
   }
 }
 
-/// Rows of float32 activations that are rounded at a time: their copy stays small, and in the
-/// cache.
+// Rows of float32 activations are rounded some at a time: their copy stays small, and in the cache.
+constexpr int64_t kRoundedBytes = int64_t{64} << 20;
+constexpr int64_t kRoundedStep = 256;  // whole tiles
+
 int rounded_rows(const Product& p) {
-  constexpr int64_t kMostBytes = int64_t{64} << 20;
-  constexpr int64_t kStep = 256;  // whole tiles
-  const int64_t rows = kMostBytes / (int64_t{p.depth} * 2) / kStep * kStep;
-  return static_cast<int>(std::min<int64_t>(p.rows, std::max(rows, kStep)));
+  const int64_t rows = kRoundedBytes / (int64_t{p.depth} * 2) / kRoundedStep * kRoundedStep;
+  return static_cast<int>(std::min<int64_t>(p.rows, std::max(rows, kRoundedStep)));
 }
 
 template <bool kBackward>
@@ -162,6 +162,12 @@ __global__ void fill_kernel(float* values, int64_t count) {
 
 }  // namespace
 
+int64_t linear_scratch(const Room& room) {
+  if (room.dtype == BERTOLOGY_FLOAT32 || !Cublas::get().found()) return 0;
+  const int64_t row = room.width * 2;
+  return std::min(room.rows * row, std::max(kRoundedBytes, kRoundedStep * row));
+}
+
 void CudaStream::linear_forward(const LinearForward& op) {
   const Matrix& matrix = static_cast<const Matrix&>(*op.weight);
   const int64_t first = op.first_part * matrix.part_outputs();
@@ -207,16 +213,11 @@ double CudaBackend::matrix_peak(DType dtype, double seconds) {
   constexpr double kShare = 0.05;  // of the time, for each measurement
   const std::shared_ptr<Stream> lent = stream();
   CudaStream& stream = static_cast<CudaStream&>(*lent);
-  const EventHandle begin(context_, true), end(context_, true);
   const auto time = [&](int runs, const auto& run) {
-    context_.check(cudaEventRecord(begin.get(), stream.handle()), "cudaEventRecord");
-    for (int i = 0; i < runs; ++i) run();
-    context_.check(cudaEventRecord(end.get(), stream.handle()), "cudaEventRecord");
-    stream.synchronize();
-    float milliseconds = 0;
-    context_.check(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()),
-                   "cudaEventElapsedTime");
-    return std::max(static_cast<double>(milliseconds) / 1000, 1e-6);
+    const double seconds = stream.seconds_of([&] {
+      for (int i = 0; i < runs; ++i) run();
+    });
+    return std::max(seconds, 1e-6);
   };
   double best = 0;
   for (int size = kSmallest; size <= kLargest; size *= 2) {

@@ -8,6 +8,13 @@
 namespace bertology::cuda {
 namespace {
 
+// Of what is taken together: so many bytes apart as cudaMalloc aligns.
+constexpr int64_t kAlignment = 256;
+constexpr int64_t kMostTickets = 4096;  // heads that a layer may have
+constexpr int64_t kTicketBytes = kMostTickets * static_cast<int64_t>(sizeof(int32_t));
+
+int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
 std::string shape_text(const int64_t* begin, const int64_t* end) {
   std::string shape;
   for (const int64_t* size = begin; size != end; ++size) {
@@ -33,64 +40,74 @@ void CudaStream::queued(cudaError_t status, const char* call) {
   check(status, call);
 }
 
-float* CudaStream::reserve(int64_t floats) {
+float* CudaStream::reserve(const Room& room) {
   context().check_alive();
-  const int64_t bytes = floats * static_cast<int64_t>(sizeof(float));
+  cublas();
+  const int64_t laid_out = aligned(room.floats * static_cast<int64_t>(sizeof(float)));
+  scratch_bytes_ = std::max(linear_scratch(room), attention_scratch(room));
+  const int64_t bytes = kTicketBytes + laid_out + scratch_bytes_;
   if (bytes > memory_.bytes()) {
     memory_ = DeviceBuffer();  // the old block is given back before the new one is taken
-    memory_ = DeviceBuffer(context(), bytes, "the activations of a pass");
+    DeviceBuffer taken(context(), bytes, "the activations of a pass");
+    queued(cudaMemsetAsync(taken.data(), 0, static_cast<size_t>(kTicketBytes), handle()),
+           "cudaMemsetAsync");
+    memory_ = std::move(taken);  // not before the tickets are 0
   }
-  return static_cast<float*>(memory_.data());
+  if (room.staged > staging_.bytes()) {
+    staging_ = PinnedBuffer();
+    staging_ = PinnedBuffer(context(), room.staged, "copies from and to the device");
+  }
+  char* place = static_cast<char*>(memory_.data()) + kTicketBytes;
+  scratch_ = place + laid_out;
+  return reinterpret_cast<float*>(place);
 }
 
 void* CudaStream::scratch(int64_t bytes) {
-  if (bytes > scratch_.bytes()) {
-    // Operations that are queued may still use the old block.
-    check(cudaStreamSynchronize(handle()), "cudaStreamSynchronize");
-    scratch_ = DeviceBuffer();
-    scratch_ = DeviceBuffer(context(), bytes, "the scratch of an operation");
-  }
-  return scratch_.data();
+  check_internal(bytes <= scratch_bytes_, "an operation needs ", bytes, " bytes of scratch, but ",
+                 scratch_bytes_, " were reserved");
+  return scratch_;
 }
 
 CublasHandle* CudaStream::cublas() {
   if (cublas_ == nullptr && Cublas::get().found())
     cublas_ = std::make_unique<CublasHandle>(context(), handle());
-  return cublas_.get();
+  return use_cublas_ ? cublas_.get() : nullptr;
+}
+
+bool CudaStream::use_library_products(bool library) {
+  use_cublas_ = library;
+  return Cublas::get().found();
 }
 
 int32_t* CudaStream::tickets(int64_t count) {
-  constexpr int64_t kLeast = 256;
-  const int64_t bytes = std::max(count, kLeast) * static_cast<int64_t>(sizeof(int32_t));
-  if (bytes > tickets_.bytes()) {
-    check(cudaStreamSynchronize(handle()), "cudaStreamSynchronize");
-    DeviceBuffer zeroed(context(), bytes, "the counters of an operation");
-    queued(cudaMemsetAsync(zeroed.data(), 0, static_cast<size_t>(bytes), handle()),
-           "cudaMemsetAsync");
-    tickets_ = std::move(zeroed);  // not before they are 0
-  }
-  return static_cast<int32_t*>(tickets_.data());
+  check_internal(count <= kMostTickets && memory_.data() != nullptr, count,
+                 " tickets, but none or ", kMostTickets, " were reserved");
+  return static_cast<int32_t*>(memory_.data());
 }
 
-char* CudaStream::stage(int64_t bytes) {
-  constexpr int64_t kLeast = int64_t{1} << 16;
-  constexpr int64_t kAlignment = 64;
-  if (staging_.empty() || staged_ + bytes > staging_.back().bytes()) {
-    const int64_t grown = staging_.empty() ? kLeast : 2 * staging_.back().bytes();
-    staging_.emplace_back(context(), std::max(grown, bytes), "staging of a copy");
-    staged_ = 0;
-  }
-  char* place = staging_.back().data() + staged_;
-  staged_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+int64_t CudaStream::staged_bytes(const void* host, int64_t bytes) const {
+  return context().is_pinned(host, bytes) ? 0 : aligned(bytes);
+}
+
+char* CudaStream::stage(const void* host, int64_t bytes) {
+  const int64_t taken = staged_bytes(host, bytes);
+  check_internal(staged_ + taken <= staging_.bytes(), "a copy of ", bytes, " bytes behind ",
+                 staged_, " that are staged, but ", staging_.bytes(), " were reserved");
+  char* place = staging_.data() + staged_;
+  staged_ += taken;
   return place;
 }
 
 void CudaStream::to_device(void* device, const void* host, int64_t bytes) {
   if (bytes == 0) return;
-  char* staged = stage(bytes);
-  std::memcpy(staged, host, static_cast<size_t>(bytes));
+  const void* source = host;
+  if (!context().is_pinned(host, bytes)) {
+    char* staged = stage(host, bytes);
+    std::memcpy(staged, host, static_cast<size_t>(bytes));
+    source = staged;
+  }
   queued(
-      cudaMemcpyAsync(device, staged, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, handle()),
+      cudaMemcpyAsync(device, source, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, handle()),
       "cudaMemcpyAsync to the device");
 }
 
@@ -98,7 +115,7 @@ void CudaStream::to_host(void* host, const void* device, int64_t bytes) {
   if (bytes == 0) return;
   void* target = host;
   if (!context().is_pinned(host, bytes)) {
-    char* staged = stage(bytes);
+    char* staged = stage(host, bytes);
     fetched_.push_back({host, staged, bytes});
     target = staged;
   }
@@ -142,7 +159,19 @@ void CudaStream::synchronize() {
   forget();
 }
 
+double CudaStream::seconds_of(const std::function<void()>& queue) {
+  const EventHandle begin(context(), true), end(context(), true);
+  check(cudaEventRecord(begin.get(), handle()), "cudaEventRecord");
+  queue();
+  check(cudaEventRecord(end.get(), handle()), "cudaEventRecord");
+  synchronize();
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, begin.get(), end.get()), "cudaEventElapsedTime");
+  return static_cast<double>(milliseconds) / 1000;
+}
+
 bool CudaStream::settle() noexcept {
+  use_cublas_ = true;
   const cudaError_t status = idle_ ? cudaSuccess : cudaStreamSynchronize(handle());
   context().note(status, "waiting for a run that had failed");
   forget();
@@ -151,7 +180,6 @@ bool CudaStream::settle() noexcept {
 
 void CudaStream::forget() noexcept {
   fetched_.clear();
-  if (staging_.size() > 1) staging_.erase(staging_.begin(), staging_.end() - 1);
   staged_ = 0;
   kernel_ = nullptr;
   idle_ = true;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -17,11 +18,12 @@ class CudaStream final : public Stream {
  public:
   explicit CudaStream(CudaBackend& backend);
 
-  float* reserve(int64_t floats) override;
+  float* reserve(const Room& room) override;
 
   bool shares_host_memory() const override { return false; }
   void to_device(void* device, const void* host, int64_t bytes) override;
   void to_host(void* host, const void* device, int64_t bytes) override;
+  int64_t staged_bytes(const void* host, int64_t bytes) const override;
 
   void zero(float* data, int64_t count) override;
   void copy(float* to, const float* from, int64_t count) override;
@@ -44,6 +46,8 @@ class CudaStream final : public Stream {
   void broadcast_row(const BroadcastRow& op) override;
 
   void synchronize() override;
+  bool use_library_products(bool library) override;
+  double seconds_of(const std::function<void()>& queue) override;
 
   /// Waits for what a failed run left queued, and forgets its results; whether that went well.
   bool settle() noexcept;
@@ -56,10 +60,12 @@ class CudaStream final : public Stream {
   /// are remembered in case it fails while it runs.
   void launched(const char* kernel, std::initializer_list<int64_t> shape);
 
-  /// Device memory for the next operation of this stream: what was there before is lost.
+  /// Device memory for the next operation of this stream, which reserve() has taken: what was there
+  /// before is lost.
   void* scratch(int64_t bytes);
 
-  /// cuBLAS on this stream, from the first call on; null where it was not found.
+  /// cuBLAS on this stream, from the first call on, which is reserve()'s; null where it was not
+  /// found or is not to be used.
   CublasHandle* cublas();
 
   /// Counters in device memory, 0 unless a kernel is counting: each kernel leaves them at 0.
@@ -73,8 +79,8 @@ class CudaStream final : public Stream {
     int64_t bytes;
   };
 
-  /// Room in pinned memory until the next synchronize().
-  char* stage(int64_t bytes);
+  /// Memory for a copy until the next synchronize(): pinned, and taken by reserve().
+  char* stage(const void* host, int64_t bytes);
   /// Of what was queued on the stream: from here on there is something to wait for.
   void queued(cudaError_t status, const char* call);
   /// What the operations so far left here; they must have ended.
@@ -85,16 +91,21 @@ class CudaStream final : public Stream {
   CudaBackend& backend_;
   StreamHandle stream_;
   EventHandle done_;
-  DeviceBuffer memory_;
-  DeviceBuffer scratch_;
   std::unique_ptr<CublasHandle> cublas_;
-  DeviceBuffer tickets_;
-  std::vector<PinnedBuffer> staging_;  // the last has room; those before it are full
-  int64_t staged_ = 0;                 // bytes used of the last
+  bool use_cublas_ = true;
+  DeviceBuffer memory_;  // tickets, what the caller lays out, scratch
+  char* scratch_ = nullptr;
+  int64_t scratch_bytes_ = 0;
+  PinnedBuffer staging_;
+  int64_t staged_ = 0;  // bytes used of it
   std::vector<Fetched> fetched_;
   bool idle_ = true;              // there is nothing to wait for
   const char* kernel_ = nullptr;  // the last that was launched
   std::vector<int64_t> kernel_shape_;
 };
+
+/// Scratch that the operations of a run take at most.
+int64_t linear_scratch(const Room& room);
+int64_t attention_scratch(const Room& room);
 
 }  // namespace bertology::cuda

@@ -1,6 +1,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "bertology/accumulator.h"
@@ -81,8 +82,11 @@ void Model::run(Activations& activations) const {
   const std::shared_ptr<Stream> stream = backend.stream();
   const auto ranges = slice_ranges(request, backend.tokens_per_pass(plan.backward));
 
-  // All memory is taken before anything is computed: sums over all slices, and behind them what one
-  // slice needs, in the same place for each.
+  // All memory is taken before anything is computed: for the sums that will take the place of the
+  // accumulator's; for those of all slices, and behind them what one slice needs, in the same place
+  // for each.
+  std::unique_ptr<DeviceMemory> new_sums;
+  if (accumulator != nullptr) new_sums = accumulator->room();
   const auto place_sums = [&](Layout& layout) {
     const int64_t doubles = accumulator == nullptr ? 0 : accumulator->count();
     return layout.floats(doubles * static_cast<int64_t>(sizeof(double) / sizeof(float)));
@@ -95,14 +99,20 @@ void Model::run(Activations& activations) const {
     heads.place(layout);
     return layout.used();
   };
-  int64_t most = 0;
+  Room room;
+  room.width = std::max({3 * config_.hidden_size, config_.intermediate_size, config_.num_labels,
+                         plan.predicts ? config_.vocab_size : 0});
+  room.heads = config_.num_attention_heads;
+  room.dtype = static_cast<DType>(config_.dtype);
   for (const auto& [first, last] : ranges) {
     Slice slice(config_, plan, activations, first, last);
     Encoder encoder(config_, weights_, plan, request, slice, nullptr);
     TaskHeads heads(config_, weights_, plan, request, slice);
-    most = std::max(most, place(slice, encoder, heads, nullptr));
+    room.floats = std::max(room.floats, place(slice, encoder, heads, nullptr));
+    room.rows = std::max(room.rows, slice.tokens.rows());
+    room.staged = std::max(room.staged, slice.staged_bytes(*stream) + heads.staged_bytes(*stream));
   }
-  float* memory = stream->reserve(most);
+  float* memory = stream->reserve(room);
   Layout start(memory);
   double* head_sums =
       accumulator == nullptr ? nullptr : reinterpret_cast<double*>(place_sums(start));
@@ -122,7 +132,7 @@ void Model::run(Activations& activations) const {
   }
   // Behind all that can fail: a failed run adds nothing.
   if (head_sums != nullptr)
-    accumulator->add(*stream, head_sums, request.examples(), request.tokens());
+    accumulator->add(*stream, head_sums, std::move(new_sums), request.examples(), request.tokens());
   activations.complete();
 }
 

@@ -87,6 +87,19 @@ void Slice::mirror(const T* host, int64_t count, const T** device) {
       {host, count * static_cast<int64_t>(sizeof(T)), reinterpret_cast<const void**>(device)});
 }
 
+/// Calls use(capture, layer) for all that is captured.
+template <class Use>
+void Slice::each_capture(const Use& use) const {
+  for (int32_t capture = 0; capture < BERTOLOGY_CAPTURE_COUNT; ++capture) {
+    const int32_t extra_layers = kind_of(capture).extra_layers;
+    const int32_t layers =
+        static_cast<int32_t>(capture_copies_[static_cast<size_t>(capture)].size()) - 1;
+    for (int32_t l = 0; l < (extra_layers < 0 ? 1 : layers + extra_layers); ++l) {
+      if (captures(capture, l)) use(capture, l);
+    }
+  }
+}
+
 void Slice::place(Layout& layout, bool shares_host_memory) {
   shares_host_memory_ = shares_host_memory;
   if (shares_host_memory) return;
@@ -94,17 +107,10 @@ void Slice::place(Layout& layout, bool shares_host_memory) {
     array.copy = layout.floats((array.bytes + static_cast<int64_t>(sizeof(float)) - 1) /
                                static_cast<int64_t>(sizeof(float)));
   }
-  for (int32_t capture = 0; capture < BERTOLOGY_CAPTURE_COUNT; ++capture) {
-    std::vector<float*>& copies = capture_copies_[static_cast<size_t>(capture)];
-    const int extra_layers = kind_of(capture).extra_layers;
-    const size_t layers =
-        extra_layers < 0 ? 1 : copies.size() - 1 + static_cast<size_t>(extra_layers);
-    for (size_t l = 0; l < layers; ++l) {
-      if (!captures(capture, static_cast<int32_t>(l))) continue;
-      copies[l] =
-          layout.floats(activations_.count(capture, static_cast<int32_t>(l), first_, last_));
-    }
-  }
+  each_capture([&](int32_t capture, int32_t l) {
+    capture_copies_[static_cast<size_t>(capture)][static_cast<size_t>(l)] =
+        layout.floats(activations_.count(capture, l, first_, last_));
+  });
 }
 
 void Slice::upload(Stream& stream) {
@@ -115,6 +121,16 @@ void Slice::upload(Stream& stream) {
   }
 }
 
+int64_t Slice::staged_bytes(const Stream& stream) const {
+  if (shares_host_memory_) return 0;
+  int64_t bytes = 0;
+  for (const Mirrored& array : mirrored_) bytes += stream.staged_bytes(array.host, array.bytes);
+  each_capture([&](int32_t capture, int32_t l) {
+    bytes += stream.staged_bytes(result(capture, l), bytes_of(capture, l));
+  });
+  return bytes;
+}
+
 float* Slice::target(int32_t capture, int32_t layer, float* otherwise) const {
   if (!captures(capture, layer)) return otherwise;
   if (shares_host_memory_) return result(capture, layer);
@@ -123,9 +139,7 @@ float* Slice::target(int32_t capture, int32_t layer, float* otherwise) const {
 
 void Slice::publish(Stream& stream, int32_t capture, int32_t layer) const {
   if (shares_host_memory_ || !captures(capture, layer)) return;
-  stream.to_host(
-      result(capture, layer), target(capture, layer, nullptr),
-      activations_.count(capture, layer, first_, last_) * static_cast<int64_t>(sizeof(float)));
+  stream.to_host(result(capture, layer), target(capture, layer, nullptr), bytes_of(capture, layer));
 }
 
 }  // namespace bertology

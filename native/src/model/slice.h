@@ -31,6 +31,8 @@ class Slice {
   void place(Layout& layout, bool shares_host_memory);
   /// Copies the integers to the device.
   void upload(Stream& stream);
+  /// What that and publish() take of the stream's Room::staged.
+  int64_t staged_bytes(const Stream& stream) const;
 
   int64_t examples() const { return last_ - first_; }
   int64_t first() const { return first_; }
@@ -80,6 +82,11 @@ class Slice {
     const void** device;
     void* copy = nullptr;
   };
+  int64_t bytes_of(int32_t capture, int32_t layer) const {
+    return activations_.count(capture, layer, first_, last_) * static_cast<int64_t>(sizeof(float));
+  }
+  template <class Use>
+  void each_capture(const Use& use) const;
   template <class T>
   void mirror(const T* host, int64_t count, const T** device);
 

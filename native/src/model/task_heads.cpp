@@ -39,6 +39,8 @@ void TaskHeads::place(Layout& layout) {
     if (!shown || differentiated) d_token_logits_ = layout.floats(chunk_ * vocabulary);
     token_logits_ = slice_.target(BERTOLOGY_TOKEN_LOGITS, 0, d_token_logits_);
     token_losses_ = slice_.target(BERTOLOGY_TOKEN_LOSSES, 0, layout.floats(slice_.predicted()));
+    if (request_.predicts_tokens() && slice_.captures(BERTOLOGY_LOSS))
+      token_losses_host_.resize(static_cast<size_t>(slice_.predicted()));
   }
   if (plan_.backward) {
     d_states_ = layout.floats(rows * width);
@@ -48,6 +50,10 @@ void TaskHeads::place(Layout& layout) {
       d_vectors_ = layout.floats(examples * width);
     }
   }
+}
+
+int64_t TaskHeads::staged_bytes(const Stream& stream) const {
+  return stream.staged_bytes(token_losses_host_.data(), token_losses_bytes());
 }
 
 void TaskHeads::forward(Stream& stream, const float* states) {
@@ -140,11 +146,7 @@ void TaskHeads::predict(Stream& stream, const float* states) {
        {BERTOLOGY_TOKEN_LOGITS, BERTOLOGY_TOKEN_LOSSES, BERTOLOGY_TOKEN_PREDICTIONS}) {
     slice_.publish(stream, capture);
   }
-  if (request_.predicts_tokens() && slice_.captures(BERTOLOGY_LOSS)) {
-    token_losses_host_.resize(static_cast<size_t>(slice_.predicted()));
-    stream.to_host(token_losses_host_.data(), token_losses_,
-                   slice_.predicted() * static_cast<int64_t>(sizeof(float)));
-  }
+  stream.to_host(token_losses_host_.data(), token_losses_, token_losses_bytes());
 }
 
 /// Logits of the predicting rows first ... first + count, their losses, and the gradients of these

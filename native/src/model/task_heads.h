@@ -18,6 +18,8 @@ class TaskHeads {
 
   /// Buffers in scratch memory.
   void place(Layout& layout);
+  /// What a run takes of the stream's Room::staged.
+  int64_t staged_bytes(const Stream& stream) const;
 
   /// states: the encoder's output, [rows, D].
   void forward(Stream& stream, const float* states);
@@ -41,6 +43,9 @@ class TaskHeads {
   bool loss_wanted() const { return plan_.backward || slice_.captures(BERTOLOGY_LOSS); }
   bool token_loss_wanted() const {
     return request_.predicts_tokens() && (loss_wanted() || slice_.captures(BERTOLOGY_TOKEN_LOSSES));
+  }
+  int64_t token_losses_bytes() const {
+    return static_cast<int64_t>(token_losses_host_.size() * sizeof(float));
   }
   /// Whether only some of the rows predict tokens.
   bool gathers() const { return slice_.predicted() != slice_.rows.rows(); }
@@ -75,7 +80,7 @@ class TaskHeads {
   float* token_logits_ = nullptr;    // [C, vocab_size]; all if they are captured
   float* d_token_logits_ = nullptr;  // [C, vocab_size], in place unless the logits are captured
   float* token_losses_ = nullptr;    // [P]
-  std::vector<float> token_losses_host_;
+  std::vector<float> token_losses_host_;  // [P]; of a language model's captured loss only
 };
 
 }  // namespace bertology

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -32,20 +33,33 @@ class PinnedMemory {
   virtual ~PinnedMemory() = default;
 };
 
+/// What a run takes of its stream.
+struct Room {
+  int64_t floats = 0;  // laid out by the caller
+  int64_t staged = 0;  // sums of Stream::staged_bytes() between two synchronize()
+  // Of the largest operations, which may need memory of their own:
+  int64_t rows = 0;
+  int64_t width = 0;  // inputs or outputs of a matrix product
+  int64_t heads = 0;
+  DType dtype = BERTOLOGY_FLOAT32;
+};
+
 /// Operations of one run, executed in order. Model code calls the functions of ops/*.h, which check
 /// and come here. Pointers are device memory unless an operation says host.
 class Stream {
  public:
   virtual ~Stream() = default;
 
-  /// Scratch for the whole run: what was there before is lost.
-  virtual float* reserve(int64_t floats) = 0;
+  /// Memory for the whole run, taken before anything is computed: what was there before is lost.
+  virtual float* reserve(const Room& room) = 0;
 
   /// Whether the device works on the host's memory: then the two copies below are never needed.
   virtual bool shares_host_memory() const = 0;
   /// Copies, in order with the operations. Host memory must stay as it is until synchronize().
   virtual void to_device(void* device, const void* host, int64_t bytes) = 0;
   virtual void to_host(void* host, const void* device, int64_t bytes) = 0;
+  /// What such a copy takes of Room::staged.
+  virtual int64_t staged_bytes(const void* host, int64_t bytes) const = 0;
 
   virtual void zero(float* data, int64_t count) = 0;
   virtual void copy(float* to, const float* from, int64_t count) = 0;
@@ -70,6 +84,13 @@ class Stream {
 
   /// Waits for all operations; throws what went wrong in them.
   virtual void synchronize() = 0;
+
+  /// Whose matrix products come from here on until the stream is given back, where there is a
+  /// choice: those of a vendor's library, which are the usual ones, or our own kernels. Returns
+  /// whether there is.
+  virtual bool use_library_products(bool library) = 0;
+  /// How long the device takes for what `queue` queues; waits for it.
+  virtual double seconds_of(const std::function<void()>& queue) = 0;
 };
 
 /// A device: its memory, its weights, its streams. Used from many threads at once.

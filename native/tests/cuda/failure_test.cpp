@@ -8,6 +8,7 @@
 #include "api/handles.h"
 #include "base/error.h"
 #include "cuda/plugin.h"
+#include "cuda/runtime_counts.h"
 #include "tiny_model.h"
 
 namespace bertology::testing {
@@ -260,6 +261,7 @@ TEST_F(CudaInjectionTest, EveryCallOfAModelsLifeMayFail) {
   };
   life(expected, expected_pruned);
   const size_t free = free_memory();
+  const int64_t live = runtime_counts().live;
   for (const char* call : kCalls) {
     for (const int code : {kInvalidValue, kMemoryAllocation, kLaunchFailure}) {
       if (code == kMemoryAllocation && frequent(call)) continue;
@@ -277,6 +279,7 @@ TEST_F(CudaInjectionTest, EveryCallOfAModelsLifeMayFail) {
           EXPECT_EQ(pruned, expected_pruned);
         }
         EXPECT_EQ(free_memory(), free) << "device memory leaks";
+        EXPECT_EQ(runtime_counts().live, live) << "device memory or pinned memory leaks";
         return failed;
       });
     }
@@ -432,17 +435,88 @@ TEST_F(CudaInjectionTest, PruningThatFailsChangesNothingOrSaysSo) {
   }
 }
 
+/// A run that needs memory of every kind: activations, scratch, what is copied from and to the
+/// host, sums that outlive it.
+struct DemandingRun {
+  explicit DemandingRun(bertology_device* on, DType dtype)
+      : config([dtype] {
+          bertology_config shape = small_config();
+          shape.dtype = dtype;
+          return shape;
+        }()),
+        model(config, true, on),
+        run(on) {
+    check(bertology_accumulator_create(on, config.num_hidden_layers, config.num_attention_heads,
+                                       &accumulator));
+    run.batch(TinyBatch(config, {5, 3}), BERTOLOGY_MASKED_LM)
+        .capture({BERTOLOGY_LOSS, BERTOLOGY_ATTENTIONS, BERTOLOGY_ATTENTION_GRADIENTS});
+    check(bertology_activations_set_accumulator(run.handle, accumulator));
+  }
+  ~DemandingRun() { bertology_accumulator_free(accumulator); }
+
+  /// The results of a run.
+  Results once() {
+    run.on(model);
+    return {run.get(BERTOLOGY_LOSS), run.get(BERTOLOGY_ATTENTIONS),
+            run.get(BERTOLOGY_ATTENTION_GRADIENTS)};
+  }
+
+  bertology_config config;
+  TinyModel model;
+  TinyRun run;
+  bertology_accumulator* accumulator = nullptr;
+};
+
 TEST_F(CudaInjectionTest, MemoryIsTakenBeforeAnythingIsComputed) {
+  for (const DType dtype : {BERTOLOGY_FLOAT32, BERTOLOGY_FLOAT16}) {
+    Results expected;
+    for (const char* call : {"cudaMalloc", "cudaHostAlloc", "cudaHostRegister", "cublasCreate"}) {
+      each_failure(call, kMemoryAllocation, [&](int n) {
+        const auto device = open();
+        DemandingRun demanding(device.get(), dtype);
+        const int64_t launches = runtime_counts().launches;
+        arm(n, kMemoryAllocation, call);
+        const auto failure = failure_of([&] { demanding.once(); });
+        const bool failed = disarm();
+        EXPECT_EQ(failure.has_value(), failed);
+        if (failure.has_value()) {
+          expect_typed(*failure, kMemoryAllocation);
+          EXPECT_EQ(runtime_counts().launches, launches) << *failure;
+          EXPECT_TRUE(contains(failure->text, "bytes") || call == std::string("cublasCreate"))
+              << *failure;
+        }
+        // Model and activations can be used, and a run that is like one before takes no memory.
+        const Results results = demanding.once();
+        EXPECT_GT(runtime_counts().launches, launches);
+        const int64_t allocations = runtime_counts().allocations;
+        EXPECT_EQ(demanding.once(), results);
+        EXPECT_EQ(runtime_counts().allocations, allocations);
+        if (expected.empty()) expected = results;
+        EXPECT_EQ(results, expected);
+        return failed;
+      });
+    }
+  }
+}
+
+TEST_F(CudaInjectionTest, ErrorsSayHowMuchMemoryIsNeededAndFree) {
   const auto device = open();
-  TinyModel model(small_config(), true, device.get());
-  arm(1, kMemoryAllocation, "cudaMalloc");
-  const auto failure = failure_of([&] { results_of(model, device.get()); });
-  EXPECT_TRUE(disarm());
-  ASSERT_TRUE(failure.has_value());
-  EXPECT_EQ(failure->status, BERTOLOGY_OUT_OF_MEMORY);
-  for (const char* part :
-       {"the activations of a pass: ", " bytes of memory of device cuda:0, which has ", " free"})
-    EXPECT_TRUE(contains(failure->text, part)) << *failure;
+  DemandingRun demanding(device.get(), BERTOLOGY_FLOAT32);
+  const auto fails_with = [&](int n, const char* call, const std::vector<const char*>& parts) {
+    arm(n, kMemoryAllocation, call);
+    const auto failure = failure_of([&] { demanding.once(); });
+    EXPECT_TRUE(disarm());
+    ASSERT_TRUE(failure.has_value());
+    for (const char* part : parts) EXPECT_TRUE(contains(failure->text, part)) << *failure;
+  };
+  fails_with(1, "cudaMalloc", {"sums of the heads' gradients: ", " free"});
+  if (device->backend->description().find("products: cuBLAS") == std::string::npos) {
+    fails_with(
+        2, "cudaMalloc",
+        {"the activations of a pass: ", " bytes of memory of device cuda:0, which has ", " free"});
+  }
+  fails_with(1, "cudaHostAlloc",
+             {"copies from and to the device: ", " bytes of pinned host memory; ", " can take "});
 }
 
 TEST_F(CudaInjectionTest, KernelThatFailsIsNamedAndTheDeviceIsLost) {

@@ -208,7 +208,7 @@ class AttentionTest : public ::testing::TestWithParam<std::tuple<Case, DeviceCas
 
   DType dtype;
   bool first_rows_only;
-  std::shared_ptr<Stream> stream = backend().stream();
+  std::shared_ptr<Stream> stream = roomy_stream();
   OnDevice device{*stream};
   Layer layer;
 };
@@ -496,7 +496,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, AttentionTest,
 TEST(Attention, ManySequences) {
   // More than the warp that adds up their gradients has lanes.
   const Layer layer(3, std::vector<int64_t>(70, 3), 1, 4, false, {1});
-  const std::shared_ptr<Stream> stream = backend().stream();
+  const std::shared_ptr<Stream> stream = roomy_stream();
   OnDevice device{*stream};
   Results results(layer, true);
   results.run(*stream, device, layer, BERTOLOGY_FLOAT32, true);
@@ -510,7 +510,7 @@ TEST(Attention, ManySequences) {
 TEST(Attention, HeadsThatAreTooWideForTheDevice) {
   if (on_cpu()) GTEST_SKIP() << "the CPU has no limit";
   const Layer layer(3, {2}, 1, 129, false, {1});
-  const std::shared_ptr<Stream> stream = backend().stream();
+  const std::shared_ptr<Stream> stream = roomy_stream();
   OnDevice device{*stream};
   Results results(layer, true);
   try {

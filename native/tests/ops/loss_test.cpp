@@ -19,7 +19,7 @@ double cross_entropy_of(const double* logits, int64_t classes, int32_t label) {
 
 class LossTest : public ::testing::Test {
  protected:
-  std::shared_ptr<Stream> stream = backend().stream();
+  std::shared_ptr<Stream> stream = roomy_stream();
   OnDevice device{*stream};
 };
 

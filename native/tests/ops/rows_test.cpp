@@ -11,7 +11,7 @@ using reference::Values;
 
 class RowsTest : public ::testing::Test {
  protected:
-  std::shared_ptr<Stream> stream = backend().stream();
+  std::shared_ptr<Stream> stream = roomy_stream();
   OnDevice device{*stream};
 };
 
