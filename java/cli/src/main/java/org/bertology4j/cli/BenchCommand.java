@@ -1,16 +1,13 @@
 package org.bertology4j.cli;
 
-import com.google.gson.JsonObject;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.Random;
 import java.util.concurrent.Callable;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
@@ -40,36 +37,16 @@ import picocli.CommandLine.TypeConversionException;
             + " own matrix products, in one run: only the ratios mean something on a busy"
             + " machine.")
 final class BenchCommand implements Callable<Integer> {
-  /** The shapes that are known. */
-  enum Shape {
-    BERT("bert-base"),
-    GPT2("gpt2");
-
-    private final String name;
-
-    Shape(String name) {
-      this.name = name;
-    }
-
+  private static final class ShapeConverter implements ITypeConverter<ModelShape> {
     @Override
-    public String toString() {
-      return name;
-    }
-  }
-
-  private static final class ShapeConverter implements ITypeConverter<Shape> {
-    @Override
-    public Shape convert(String name) {
-      return Arrays.stream(Shape.values())
-          .filter(shape -> shape.name.equals(name))
-          .findFirst()
+    public ModelShape convert(String name) {
+      return ModelShape.named(name)
           .orElseThrow(
               () -> new TypeConversionException("\"" + name + "\" is none of bert-base, gpt2"));
     }
   }
 
   private static final int USUAL_TOKENS = 3200;
-  private static final int USUAL_LENGTH = 50;
   private static final int GPT2_LENGTH = 128;
   private static final double SECONDS_OF_A_PEAK = 0.2;
 
@@ -79,7 +56,7 @@ final class BenchCommand implements Callable<Integer> {
       paramLabel = "NAME",
       converter = ShapeConverter.class,
       description = "bert-base or gpt2 (default: ${DEFAULT-VALUE})")
-  private Shape shape;
+  private ModelShape shape;
 
   @Option(
       names = "--length",
@@ -125,8 +102,9 @@ final class BenchCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    ModelConfig config = shape == Shape.BERT ? bertBase() : gpt2();
-    int tokens = length.orElse(shape == Shape.BERT ? USUAL_LENGTH : GPT2_LENGTH);
+    ModelConfig config = shape.config();
+    int tokens =
+        length.orElse(shape == ModelShape.BERT_BASE ? RandomTexts.MRPC_LENGTH : GPT2_LENGTH);
     Usage.require(
         tokens > 1 && tokens <= config.maxPositionEmbeddings(),
         spec,
@@ -217,100 +195,44 @@ final class BenchCommand implements Callable<Integer> {
 
   /** What is measured, with the floating-point operations that it takes of real tokens. */
   private static List<Measurement> measurements(ModelConfig config, Batch batch) {
-    double products = products(config, batch.tokens());
-    if (config.architecture() == ModelConfig.Architecture.BERT) {
+    double forward = Work.forward(config, batch);
+    double importance = Work.importance(config, batch);
+    if (!config.architecture().isCausal()) {
       return List.of(
-          Measurement.forward("forward", products, Capture.LOGITS),
-          Measurement.importance("importance", 2 * products, Capture.LOSS, Capture.LOGITS),
+          Measurement.forward("forward", forward, Capture.LOGITS),
+          Measurement.importance("importance", importance, Capture.LOSS, Capture.LOGITS),
           Measurement.importance(
               "importance and entropies",
-              2 * products,
+              importance,
               Capture.LOSS,
               Capture.LOGITS,
               Capture.ATTENTION_ENTROPIES),
           Measurement.forward(
               "forward, all states and maps",
-              products,
+              forward,
               Capture.LOGITS,
               Capture.HIDDEN_STATES,
               Capture.ATTENTIONS));
     }
     int states = config.numHiddenLayers();
-    double attention = causalAttention(config, batch);
-    double vocabulary = 2.0 * config.hiddenSize() * config.vocabSize() * predicted(batch);
     return List.of(
-        Measurement.forward("forward", products + attention, Capture.HIDDEN_STATES.layers(states)),
+        Measurement.forward("forward", forward, Capture.HIDDEN_STATES.layers(states)),
         Measurement.forward(
-            "forward, all states and maps",
-            products + attention,
-            Capture.HIDDEN_STATES,
-            Capture.ATTENTIONS),
-        Measurement.forward("forward, loss", products + attention + vocabulary, Capture.LOSS),
-        Measurement.importance(
-            "importance",
-            // Of attention's backward the four products of its gradients count, not the scores that
-            // are computed again.
-            2 * products + 3 * attention + 2 * vocabulary,
-            Capture.LOSS));
-  }
-
-  /** Of scores and their products with values, below the diagonal and on it. */
-  private static double causalAttention(ModelConfig config, Batch batch) {
-    double pairs = 0;
-    for (int b = 0; b < batch.examples(); b++) {
-      pairs += 0.5 * batch.length(b) * (batch.length(b) + 1.0);
-    }
-    return 4 * pairs * config.hiddenSize() * config.numHiddenLayers();
-  }
-
-  private static long predicted(Batch batch) {
-    return (long) batch.tokens() - batch.examples();
-  }
-
-  /** Floating-point operations of the layers' weight matrices in a forward pass. */
-  private static double products(ModelConfig config, long tokens) {
-    double hidden = config.hiddenSize();
-    double perLayer = 4 * hidden * hidden + 2 * hidden * config.intermediateSize();
-    return 2 * perLayer * config.numHiddenLayers() * tokens;
-  }
-
-  private static ModelConfig bertBase() {
-    JsonObject json = new JsonObject();
-    json.addProperty("num_hidden_layers", 12);
-    json.addProperty("num_attention_heads", 12);
-    json.addProperty("hidden_size", 768);
-    json.addProperty("intermediate_size", 3072);
-    json.addProperty("vocab_size", 30522);
-    json.addProperty("max_position_embeddings", 512);
-    json.addProperty("type_vocab_size", 2);
-    return ModelConfig.fromJson(json, "BERT-base");
-  }
-
-  private static ModelConfig gpt2() {
-    JsonObject json = new JsonObject();
-    json.addProperty("model_type", "gpt2");
-    json.addProperty("n_layer", 12);
-    json.addProperty("n_head", 12);
-    json.addProperty("n_embd", 768);
-    json.addProperty("n_positions", 1024);
-    json.addProperty("vocab_size", 50257);
-    return ModelConfig.fromJson(json, "GPT-2");
+            "forward, all states and maps", forward, Capture.HIDDEN_STATES, Capture.ATTENTIONS),
+        Measurement.forward(
+            "forward, loss", forward + Work.vocabulary(config, batch), Capture.LOSS),
+        Measurement.importance("importance", importance, Capture.LOSS));
   }
 
   /** Of BERT, unless a length is given, pairs of sentences as long as those of MRPC. */
   private Batch batch(ModelConfig config, int examples) {
-    Random random = new Random(1);
-    List<int[]> sequences = new ArrayList<>();
-    for (int b = 0; b < examples; b++) {
-      int usual = (int) Math.round(USUAL_LENGTH + 13 * random.nextGaussian());
-      int tokens =
-          length.orElse(shape == Shape.BERT ? Math.max(18, Math.min(100, usual)) : GPT2_LENGTH);
-      sequences.add(random.ints(tokens, 0, config.vocabSize()).toArray());
-    }
-    Batch batch = Batch.of(sequences.toArray(new int[0][]));
-    return shape == Shape.BERT
-        ? batch.withLabels(random.ints(examples, 0, 2).toArray())
-        : batch.withNextTokens();
+    boolean bert = shape == ModelShape.BERT_BASE;
+    List<int[]> texts =
+        bert && length.isEmpty()
+            ? RandomTexts.asLongAsMrpc(examples, config.vocabSize())
+            : RandomTexts.ofLength(length.orElse(GPT2_LENGTH), examples, config.vocabSize());
+    Batch batch = Batch.of(texts.toArray(new int[0][]));
+    return bert ? batch.withLabels(RandomTexts.labels(examples)) : batch.withNextTokens();
   }
 
   /** In kilobytes. */

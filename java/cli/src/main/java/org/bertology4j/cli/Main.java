@@ -4,8 +4,6 @@ import java.io.PrintWriter;
 import java.util.Arrays;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
-import org.bertology4j.BertologyException;
-import org.bertology4j.BertologyException.Kind;
 import org.bertology4j.internal.Native;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -14,7 +12,6 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ScopeType;
 import picocli.CommandLine.Spec;
-import picocli.CommandLine.UnmatchedArgumentException;
 
 /**
  * The command {@code bertology}. Exit codes: 0, 1 for failures (one line on standard error), 2 for
@@ -90,18 +87,11 @@ public final class Main implements Runnable {
   static int execute(PrintWriter out, PrintWriter err, String... arguments) {
     CommandLine command = new CommandLine(new Main());
     command.setOut(out).setErr(err);
-    command.setUsageHelpAutoWidth(true);
-    command.setExecutionExceptionHandler((e, failed, parsed) -> report(e, err));
-    command.setParameterExceptionHandler((e, parsed) -> explain(e));
     for (CommandLine sub : command.getSubcommands().values()) {
       sub.getCommandSpec().usageMessage().sortOptions(false).sortSynopsis(false);
     }
-    try {
-      return command.execute(
-          Arrays.stream(arguments).map(Main::withUnderscores).toArray(String[]::new));
-    } catch (Error e) {
-      return report(e, err);
-    }
+    return Execution.of(
+        command, Arrays.stream(arguments).map(Main::withUnderscores).toArray(String[]::new));
   }
 
   /** Without a subcommand. */
@@ -117,39 +107,5 @@ public final class Main implements Runnable {
     }
     int end = argument.indexOf('=') < 0 ? argument.length() : argument.indexOf('=');
     return "--" + argument.substring(2, end).replace('-', '_') + argument.substring(end);
-  }
-
-  private static int report(Throwable e, PrintWriter err) {
-    err.println("bertology: " + oneLine(text(e)));
-    if (Boolean.getBoolean("bertology.debug")) {
-      e.printStackTrace(err);
-    }
-    return CommandLine.ExitCode.SOFTWARE;
-  }
-
-  private static String text(Throwable e) {
-    if (e instanceof BertologyException typed
-        && (typed.kind() == Kind.INTERRUPTED || !Thread.currentThread().isInterrupted())) {
-      return typed.getMessage();
-    }
-    if (Thread.currentThread().isInterrupted()) {
-      return "interrupted";
-    }
-    return e instanceof OutOfMemoryError
-        ? "Java's memory is full (" + e.getMessage() + "); BERTOLOGY_OPTS=-Xmx... gives it more"
-        : e.toString();
-  }
-
-  private static int explain(ParameterException e) {
-    CommandLine failed = e.getCommandLine();
-    PrintWriter err = failed.getErr();
-    err.println("bertology: " + oneLine(e.getMessage().replaceFirst("^Error: ", "")));
-    UnmatchedArgumentException.printSuggestions(e, err);
-    err.printf("Try '%s --help'.%n", failed.getCommandSpec().qualifiedName());
-    return CommandLine.ExitCode.USAGE;
-  }
-
-  private static String oneLine(String text) {
-    return text.strip().replaceAll("\\s*\\R\\s*", " ");
   }
 }

@@ -1,0 +1,54 @@
+package org.bertology4j.benchmarks.jmh;
+
+import java.util.List;
+import org.bertology4j.Batch;
+import org.bertology4j.HeadImportance;
+import org.bertology4j.Model;
+import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+
+/** The importance of all heads. */
+@State(Scope.Benchmark)
+public class ImportanceBenchmark {
+  /** The model. */
+  @Param({"bert-base", "bge-small", "gpt2"})
+  public String subject;
+
+  /** Inputs of matrix products. */
+  @Param({"float32", "bfloat16"})
+  public String dtype;
+
+  /** Tokens of each text. */
+  @Param({"16", "50", "128", "512", "mixed"})
+  public String length;
+
+  /** Texts in the batch. */
+  @Param({"1", "16", "64"})
+  public int batch;
+
+  private Model model;
+  private Batch texts;
+
+  /** Loads the model. */
+  @Setup
+  public void load() {
+    model = Subjects.loadClassifier(subject, dtype);
+    texts = Subjects.batch(model, batch, length);
+  }
+
+  /** Frees it. */
+  @TearDown
+  public void close() {
+    model.close();
+  }
+
+  /** One pass. */
+  @Benchmark
+  public HeadImportance importance() {
+    return HeadImportance.measure(model, List.of(texts));
+  }
+}

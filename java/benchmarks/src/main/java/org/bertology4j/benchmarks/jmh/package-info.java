@@ -1,0 +1,2 @@
+/** JMH benchmarks of this library alone. */
+package org.bertology4j.benchmarks.jmh;

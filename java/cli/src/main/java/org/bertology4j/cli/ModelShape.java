@@ -1,0 +1,58 @@
+package org.bertology4j.cli;
+
+import com.google.gson.JsonObject;
+import java.util.Arrays;
+import java.util.Optional;
+import org.bertology4j.ModelConfig;
+
+/** Shapes of well-known models, for measurements on random weights. */
+public enum ModelShape {
+  /** BERT-base, uncased. */
+  BERT_BASE("bert-base") {
+    @Override
+    public ModelConfig config() {
+      JsonObject json = new JsonObject();
+      json.addProperty("num_hidden_layers", 12);
+      json.addProperty("num_attention_heads", 12);
+      json.addProperty("hidden_size", 768);
+      json.addProperty("intermediate_size", 3072);
+      json.addProperty("vocab_size", 30522);
+      json.addProperty("max_position_embeddings", 512);
+      json.addProperty("type_vocab_size", 2);
+      return ModelConfig.fromJson(json, "BERT-base");
+    }
+  },
+  /** The smallest GPT-2. */
+  GPT2("gpt2") {
+    @Override
+    public ModelConfig config() {
+      JsonObject json = new JsonObject();
+      json.addProperty("model_type", "gpt2");
+      json.addProperty("n_layer", 12);
+      json.addProperty("n_head", 12);
+      json.addProperty("n_embd", 768);
+      json.addProperty("n_positions", 1024);
+      json.addProperty("vocab_size", 50257);
+      return ModelConfig.fromJson(json, "GPT-2");
+    }
+  };
+
+  private final String name;
+
+  ModelShape(String name) {
+    this.name = name;
+  }
+
+  /** The shape. */
+  public abstract ModelConfig config();
+
+  /** The shape of this name, if there is one. */
+  public static Optional<ModelShape> named(String name) {
+    return Arrays.stream(values()).filter(shape -> shape.name.equals(name)).findFirst();
+  }
+
+  @Override
+  public String toString() {
+    return name;
+  }
+}
