@@ -4,14 +4,13 @@ import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
-import org.bertology4j.BertologyException;
-import org.bertology4j.BertologyException.Kind;
 import org.bertology4j.DType;
 import org.bertology4j.benchmarks.jmh.PeakProfiler;
 import org.bertology4j.benchmarks.jmh.Subjects;
@@ -37,6 +36,9 @@ import picocli.CommandLine.Spec;
             + " machine's matrix products, and writes results.json and results.md.")
 final class JmhCommand implements Callable<Integer> {
   private static final String BENCHMARKS = "org\\.bertology4j\\.benchmarks\\.jmh\\.";
+
+  private static final List<String> PARAMETERS =
+      List.of("subject", "dtype", "length", "batch", "capture", "percent", "how");
 
   /** What --quick takes of the parameters that have many values. */
   private static final Map<String, List<String>> QUICK =
@@ -76,6 +78,15 @@ final class JmhCommand implements Callable<Integer> {
   @Override
   public Integer call() throws RunnerException {
     arguments.require(iterations > 0, "--iterations is %d, expected 1 or more", iterations);
+    parameters
+        .keySet()
+        .forEach(
+            name ->
+                arguments.require(
+                    PARAMETERS.contains(name),
+                    "--param %s: known are %s",
+                    name,
+                    String.join(", ", PARAMETERS)));
     arguments.require(forks >= 0, "--forks is %d, expected 0 or more", forks);
     try (Setting setting = new Setting(arguments.threads(), false)) {
       ChainedOptionsBuilder options = options(setting);
@@ -93,9 +104,6 @@ final class JmhCommand implements Callable<Integer> {
       PrintWriter out = spec.commandLine().getOut();
       out.println(output.resolve("results.json") + " and results.md");
       out.flush();
-      if (runs.isEmpty()) {
-        throw new BertologyException(Kind.INVALID_ARGUMENT, "no benchmark has run");
-      }
     }
     return 0;
   }
@@ -119,12 +127,14 @@ final class JmhCommand implements Callable<Integer> {
       options.include(BENCHMARKS);
     }
     patterns.forEach(pattern -> options.include(BENCHMARKS + ".*(" + pattern + ")"));
+    Map<String, List<String>> chosen = new HashMap<>();
     if (quick) {
-      QUICK.forEach((name, values) -> options.param(name, values.toArray(new String[0])));
+      chosen.putAll(QUICK);
     } else if (!setting.device().supports(DType.BFLOAT16)) {
-      options.param("dtype", DType.FLOAT32.toString());
+      chosen.put("dtype", List.of(DType.FLOAT32.toString()));
     }
-    parameters.forEach((name, values) -> options.param(name, values.split(",")));
+    parameters.forEach((name, values) -> chosen.put(name, List.of(values.split(","))));
+    chosen.forEach((name, values) -> options.param(name, values.toArray(new String[0])));
     return options;
   }
 

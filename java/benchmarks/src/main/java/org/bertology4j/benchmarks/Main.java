@@ -2,8 +2,10 @@ package org.bertology4j.benchmarks;
 
 import java.io.PrintWriter;
 import org.bertology4j.cli.Execution;
+import org.bertology4j.internal.Native;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.IVersionProvider;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ScopeType;
@@ -20,16 +22,26 @@ import picocli.CommandLine.Spec;
     footer = "%nExit codes: 0 for success, 1 for a failure or a regression, 2 for wrong usage.",
     mixinStandardHelpOptions = true,
     scope = ScopeType.INHERIT,
+    versionProvider = Main.Version.class,
     subcommands = {JmhCommand.class, PeersCommand.class, CompareCommand.class})
 public final class Main implements Runnable {
   @Spec private CommandSpec spec;
+
+  /** What --version prints. */
+  static final class Version implements IVersionProvider {
+    @Override
+    public String[] getVersion() {
+      return new String[] {"bertology-benchmarks " + Native.version()};
+    }
+  }
 
   private Main() {}
 
   /** Runs the command and exits. */
   public static void main(String[] arguments) {
-    System.exit(
-        execute(new PrintWriter(System.out, true), new PrintWriter(System.err, true), arguments));
+    PrintWriter out = new PrintWriter(System.out, true);
+    PrintWriter err = new PrintWriter(System.err, true);
+    Execution.exit(() -> execute(out, err, arguments));
   }
 
   /** Runs the command with these for standard output and standard error; its exit code. */

@@ -44,15 +44,12 @@ public enum Subject {
   }
 
   private static ModelConfig tiny() {
-    JsonObject json = new JsonObject();
-    json.addProperty("model_type", "bert");
+    JsonObject json = ModelShape.BERT_BASE.config().toJson();
     json.addProperty("num_hidden_layers", 2);
     json.addProperty("num_attention_heads", 4);
     json.addProperty("hidden_size", 32);
     json.addProperty("intermediate_size", 64);
     json.addProperty("vocab_size", 100);
-    json.addProperty("max_position_embeddings", 512);
-    json.addProperty("type_vocab_size", 2);
     return ModelConfig.fromJson(json, "tiny");
   }
 

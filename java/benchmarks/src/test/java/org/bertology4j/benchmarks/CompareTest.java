@@ -154,5 +154,6 @@ class CompareTest {
     Cli.run("peers", "--rounds", 0).ends(2);
     Cli.run("peers", "no such comparison").ends(2);
     Cli.run("jmh", "--iterations", 0).ends(2);
+    Cli.run("jmh", "--param", "colour=red").ends(2);
   }
 }

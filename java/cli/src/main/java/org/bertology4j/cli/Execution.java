@@ -1,6 +1,9 @@
 package org.bertology4j.cli;
 
 import java.io.PrintWriter;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.function.IntSupplier;
 import org.bertology4j.BertologyException;
 import org.bertology4j.BertologyException.Kind;
 import picocli.CommandLine;
@@ -12,7 +15,41 @@ import picocli.CommandLine.UnmatchedArgumentException;
  * wrong usage.
  */
 public final class Execution {
+  private static final int UNWINDING_SECONDS = 10;
+
   private Execution() {}
+
+  /** Runs a command in this thread and ends the virtual machine with its exit code. */
+  public static void exit(IntSupplier command) {
+    CountDownLatch ended = unwindOnSignal();
+    int code;
+    try {
+      code = command.getAsInt();
+    } finally {
+      ended.countDown();
+    }
+    System.exit(code);
+  }
+
+  /**
+   * Ctrl-C and its like interrupt the command, which deletes what it has half-written. The virtual
+   * machine ends when the latch is counted down, or some seconds later.
+   */
+  private static CountDownLatch unwindOnSignal() {
+    Thread command = Thread.currentThread();
+    CountDownLatch ended = new CountDownLatch(1);
+    Runnable unwind =
+        () -> {
+          command.interrupt();
+          try {
+            ended.await(UNWINDING_SECONDS, TimeUnit.SECONDS);
+          } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+          }
+        };
+    Runtime.getRuntime().addShutdownHook(new Thread(unwind, "unwind"));
+    return ended;
+  }
 
   /** Runs a command with its own standard output and standard error; its exit code. */
   public static int of(CommandLine command, String... arguments) {

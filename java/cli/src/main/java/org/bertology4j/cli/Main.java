@@ -2,8 +2,6 @@ package org.bertology4j.cli;
 
 import java.io.PrintWriter;
 import java.util.Arrays;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 import org.bertology4j.internal.Native;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -32,8 +30,6 @@ import picocli.CommandLine.Spec;
       BenchCommand.class
     })
 public final class Main implements Runnable {
-  private static final int UNWINDING_SECONDS = 10;
-
   @Spec private CommandSpec spec;
 
   /** What --version prints. */
@@ -48,34 +44,7 @@ public final class Main implements Runnable {
 
   /** Runs the command and exits. */
   public static void main(String[] arguments) {
-    CountDownLatch ended = unwindOnSignal();
-    int code;
-    try {
-      code = execute(arguments);
-    } finally {
-      ended.countDown();
-    }
-    System.exit(code);
-  }
-
-  /**
-   * Ctrl-C and its like interrupt the command, which deletes what it has half-written. The virtual
-   * machine ends when the latch is counted down, or some seconds later.
-   */
-  private static CountDownLatch unwindOnSignal() {
-    Thread command = Thread.currentThread();
-    CountDownLatch ended = new CountDownLatch(1);
-    Runnable unwind =
-        () -> {
-          command.interrupt();
-          try {
-            ended.await(UNWINDING_SECONDS, TimeUnit.SECONDS);
-          } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-          }
-        };
-    Runtime.getRuntime().addShutdownHook(new Thread(unwind, "unwind"));
-    return ended;
+    Execution.exit(() -> execute(arguments));
   }
 
   /** Runs the command; its exit code. */

@@ -1,5 +1,6 @@
 package org.bertology4j.cli;
 
+import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
 import java.util.Arrays;
 import java.util.Optional;
@@ -7,11 +8,15 @@ import org.bertology4j.ModelConfig;
 
 /** Shapes of well-known models, for measurements on random weights. */
 public enum ModelShape {
-  /** BERT-base, uncased. */
+  /** BERT-base, uncased, with a classifier. */
   BERT_BASE("bert-base") {
     @Override
     public ModelConfig config() {
+      JsonArray architectures = new JsonArray();
+      architectures.add("BertForSequenceClassification");
       JsonObject json = new JsonObject();
+      json.add("architectures", architectures);
+      json.addProperty("model_type", "bert");
       json.addProperty("num_hidden_layers", 12);
       json.addProperty("num_attention_heads", 12);
       json.addProperty("hidden_size", 768);
