@@ -133,11 +133,11 @@ void Activations::view(int32_t capture, int32_t layer, int32_t example, int64_t*
                  ": layer ", layer, " does not exist: there are layers 0 to ", layers - 1);
   const int64_t examples = request.examples();
   const int64_t all = examples * std::max(masks_, 1);
-  check_argument(
-      example >= -1 && example<all, "example ", example, " does not exist: the ", masks_> 0
-          ? text("sweep has ", masks_, " masks times ", examples)
-          : text("batch has"),
-      " examples, 0 to ", all - 1);
+  if (example < -1 || example >= all) {
+    fail(BERTOLOGY_INVALID_ARGUMENT, "example ", example, " does not exist: the ",
+         masks_ > 0 ? text("sweep has, of ", masks_, " masks,") : text("batch has"),
+         " examples 0 to ", all - 1);
+  }
   const Placed& at = placed(capture, layer);
   check_argument(at.offset >= 0, "capture ", kind.name,
                  kind.extra_layers < 0 ? text() : text(" of layer ", layer), " was not asked for");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "bertology/accumulator.h"
@@ -175,6 +176,8 @@ void Request::check_sweep(const Config& config) const {
   check_argument(static_cast<int64_t>(head_masks.size()) == masks * heads, "head_masks have ",
                  head_masks.size(), " values, expected ", masks * heads, ": ", masks, " masks of ",
                  config.num_hidden_layers, " layers of ", config.num_attention_heads, " heads");
+  check_argument(masks * examples() <= std::numeric_limits<int32_t>::max(), "head_masks: ", masks,
+                 " masks times ", examples(), " examples are too many for one sweep");
   check_argument(accumulator == nullptr, "a sweep over head masks has no gradients to add up");
   bool shows = false;
   for (int32_t capture = 0; capture < BERTOLOGY_CAPTURE_COUNT; ++capture) {

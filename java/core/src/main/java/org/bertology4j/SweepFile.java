@@ -3,8 +3,8 @@ package org.bertology4j;
 import com.google.gson.Gson;
 import com.google.gson.GsonBuilder;
 import com.google.gson.JsonSyntaxException;
+import java.io.FileOutputStream;
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -139,20 +139,19 @@ final class SweepFile {
   void add(String masks, int batch, double[][] values) {
     byte[] line =
         (GSON.toJson(new Line(masks, batch, values)) + "\n").getBytes(StandardCharsets.UTF_8);
-    // An interrupt would close the channel with half a line written.
-    boolean interrupted = Thread.interrupted();
-    try (FileChannel channel = FileChannel.open(path, StandardOpenOption.APPEND)) {
-      ByteBuffer bytes = ByteBuffer.wrap(line);
-      while (bytes.hasRemaining()) {
-        channel.write(bytes);
-      }
-      channel.force(false);
+    long size = path.toFile().length();
+    // An interrupt would close a channel with half a line written; it cannot do that to a stream.
+    try (FileOutputStream end = new FileOutputStream(path.toFile(), true)) {
+      end.write(line);
+      end.getFD().sync();
     } catch (IOException e) {
-      throw BertologyException.io(e, "%s: cannot be written: %s", path, e);
-    } finally {
-      if (interrupted) {
-        Thread.currentThread().interrupt();
+      BertologyException failure = BertologyException.io(e, "%s: cannot be written: %s", path, e);
+      try {
+        cutOff(size);
+      } catch (BertologyException left) {
+        failure.addSuppressed(left);
       }
+      throw failure;
     }
     finished.put(new Key(masks, batch), values);
   }

@@ -29,6 +29,7 @@ import picocli.CommandLine.UnmatchedArgumentException;
     versionProvider = Main.Version.class,
     subcommands = {
       RunCommand.class,
+      SweepCommand.class,
       CaptureCommand.class,
       PruneCommand.class,
       InfoCommand.class,
