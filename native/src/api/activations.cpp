@@ -50,6 +50,14 @@ int bertology_activations_set_head_mask(bertology_activations* activations, cons
   });
 }
 
+int bertology_activations_set_head_masks(bertology_activations* activations,
+                                         const float* head_masks, int32_t masks, int64_t count) {
+  return guarded([&] {
+    checked(activations, "activations")
+        .activations.request.set_head_masks(head_masks, masks, count);
+  });
+}
+
 int bertology_activations_capture(bertology_activations* activations, int32_t capture,
                                   const int32_t* layers, int32_t count) {
   return guarded([&] {

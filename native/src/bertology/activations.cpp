@@ -1,5 +1,8 @@
 #include "bertology/activations.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "base/arena.h"
 #include "base/error.h"
 
@@ -9,6 +12,7 @@ void Activations::prepare(const Config& config, const std::vector<int64_t>& head
   clear();
   const int64_t layers = config.num_hidden_layers;
   const int64_t examples = request.examples();
+  masks_ = request.masks;
   pair_offsets_.assign(1, 0);
   for (size_t b = 0; b + 1 < request.offsets.size(); ++b) {
     const int64_t length = request.offsets[b + 1] - request.offsets[b];
@@ -26,37 +30,38 @@ void Activations::prepare(const Config& config, const std::vector<int64_t>& head
       const int64_t heads = l < head_counts.size() ? head_counts[l] : 0;
       switch (capture) {
         case BERTOLOGY_LOGITS:
-          at = {0, 0, {config.num_labels}, 1};
+          at = {0, 0, 0, {config.num_labels}, 1};
           break;
         case BERTOLOGY_TOKEN_LOGITS:
-          at = {0, 0, {config.vocab_size}, 1};
+          at = {0, 0, 0, {config.vocab_size}, 1};
           break;
         case BERTOLOGY_LOSS:
         case BERTOLOGY_TOKEN_LOSSES:
         case BERTOLOGY_TOKEN_PREDICTIONS:
-          at = {0, 0, {}, 0};
+          at = {0, 0, 0, {}, 0};
           break;
         case BERTOLOGY_HEAD_GRADIENTS:
         case BERTOLOGY_TOKEN_HEAD_GRADIENTS:
-          at = {0, 0, {layers, config.num_attention_heads}, 2};
+          at = {0, 0, 0, {layers, config.num_attention_heads}, 2};
           break;
         case BERTOLOGY_HEAD_OUTPUTS:
         case BERTOLOGY_HEAD_OUTPUT_GRADIENTS:
-          at = {0, 0, {heads, config.head_dim()}, 2};
+          at = {0, 0, 0, {heads, config.head_dim()}, 2};
           break;
         case BERTOLOGY_ATTENTIONS:
         case BERTOLOGY_ATTENTION_ENTROPIES:
         case BERTOLOGY_ATTENTION_GRADIENTS:
-          at = {0, 0, {heads}, 1};
+          at = {0, 0, 0, {heads}, 1};
           break;
         default:
-          at = {0, 0, {config.hidden_size}, 1};
+          at = {0, 0, 0, {config.hidden_size}, 1};
           break;  // states and the pooler's output
       }
       at.unit = 1;
       for (int i = 0; i < at.rank; ++i) at.unit *= at.shape[static_cast<size_t>(i)];
       at.offset = layout.used();
-      layout.floats(start(kind, at, examples) - at.offset);
+      at.stride = start(kind, at, examples) - at.offset;
+      layout.floats(std::max(masks_, 1) * at.stride);
     }
   }
   const size_t bytes = static_cast<size_t>(layout.used()) * sizeof(float);
@@ -96,10 +101,22 @@ int64_t Activations::start(const CaptureKind& kind, const Placed& at, int64_t ex
   }
 }
 
-float* Activations::data(int32_t capture, int32_t layer, int64_t example) const {
+float* Activations::data(int32_t capture, int32_t layer, int64_t example, int32_t mask) const {
   const Placed& at = placed(capture, layer);
   if (at.offset < 0) return nullptr;
-  return static_cast<float*>(memory_.data()) + start(kind_of(capture), at, example);
+  return static_cast<float*>(memory_.data()) + start(kind_of(capture), at, example) +
+         mask * at.stride;
+}
+
+void Activations::repeat(int32_t from_mask, int32_t to_mask) {
+  for (const std::vector<Placed>& places : places_) {
+    for (const Placed& at : places) {
+      if (at.offset < 0) continue;
+      float* first = static_cast<float*>(memory_.data()) + at.offset;
+      std::memcpy(first + to_mask * at.stride, first + from_mask * at.stride,
+                  static_cast<size_t>(at.stride) * sizeof(float));
+    }
+  }
 }
 
 int64_t Activations::count(int32_t capture, int32_t layer, int64_t first, int64_t last) const {
@@ -115,20 +132,25 @@ void Activations::view(int32_t capture, int32_t layer, int32_t example, int64_t*
   check_argument(kind.extra_layers < 0 || (layer >= 0 && layer < layers), "capture ", kind.name,
                  ": layer ", layer, " does not exist: there are layers 0 to ", layers - 1);
   const int64_t examples = request.examples();
-  check_argument(example >= -1 && example < examples, "example ", example,
-                 " does not exist: the batch has examples 0 to ", examples - 1);
+  const int64_t all = examples * std::max(masks_, 1);
+  if (example < -1 || example >= all) {
+    fail(BERTOLOGY_INVALID_ARGUMENT, "example ", example, " does not exist: the ",
+         masks_ > 0 ? text("sweep has, of ", masks_, " masks,") : text("batch has"),
+         " examples 0 to ", all - 1);
+  }
   const Placed& at = placed(capture, layer);
   check_argument(at.offset >= 0, "capture ", kind.name,
                  kind.extra_layers < 0 ? text() : text(" of layer ", layer), " was not asked for");
   const bool whole = example < 0;
-  const int64_t first = whole ? 0 : example;
-  const int64_t last = whole ? examples : example + 1;
+  const int64_t first = whole ? 0 : example % examples;
+  const int64_t last = whole ? examples : first + 1;
   const int64_t length =
       request.offsets[static_cast<size_t>(last)] - request.offsets[static_cast<size_t>(first)];
-  out[0] = start(kind, at, first);
-  out[1] = start(kind, at, last) - out[0];
+  out[0] = start(kind, at, first) + (whole ? 0 : example / examples * at.stride);
+  out[1] = whole ? std::max(masks_, 1) * at.stride : start(kind, at, last) - start(kind, at, first);
   int64_t* shape = out + 3;
   int64_t rank = 0;
+  if (whole && masks_ > 0) shape[rank++] = masks_;
   switch (kind.extent) {
     case Extent::kExample:
       if (whole) shape[rank++] = examples;

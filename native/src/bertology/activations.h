@@ -36,10 +36,12 @@ class Activations {
   /// Gives the memory back but keeps the addresses.
   void discard();
 
-  /// The block of a captured tensor that belongs to example `example` and those behind it; null if
-  /// not captured.
-  float* data(int32_t capture, int32_t layer, int64_t example) const;
-  /// Elements of the block of examples [first, last).
+  /// The block of a captured tensor that belongs to example `example` and those behind it, of a
+  /// sweep under this mask; null if not captured.
+  float* data(int32_t capture, int32_t layer, int64_t example, int32_t mask = 0) const;
+  /// Gives a mask of a sweep the results of another.
+  void repeat(int32_t from_mask, int32_t to_mask);
+  /// Elements of the block of examples [first, last), under one mask.
   int64_t count(int32_t capture, int32_t layer, int64_t first, int64_t last) const;
 
   /// See bertology_activations_tensor.
@@ -50,6 +52,7 @@ class Activations {
   struct Placed {
     int64_t offset = -1;                // in floats; -1: not captured
     int64_t unit = 0;                   // elements an example, a token, a pair
+    int64_t stride = 0;                 // from one mask of a sweep to the next
     std::array<int64_t, 2> shape = {};  // the sizes that do not depend on the example
     int rank = 0;
   };
@@ -59,6 +62,7 @@ class Activations {
 
   std::shared_ptr<Backend> backend_;
   bool complete_ = false;
+  int32_t masks_ = 0;  // of the sweep; 0: it was none
   std::vector<int64_t> pair_offsets_;
   std::array<std::vector<Placed>, BERTOLOGY_CAPTURE_COUNT> places_;
   Mapping memory_;

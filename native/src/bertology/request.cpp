@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "bertology/accumulator.h"
@@ -120,15 +121,37 @@ void Request::set_targets(const float* values, int64_t count) {
   labels.clear();
 }
 
+namespace {
+
+void check_mask_values(const char* name, const float* values, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    check_argument(values[i] >= 0 && values[i] <= 1, name, "[", i, "] is ", values[i],
+                   ", expected 0 to 1");
+  }
+}
+
+}  // namespace
+
 void Request::set_head_mask(const float* values, int64_t count, bool gradients) {
   masked_gradients = gradients;
   head_mask.clear();
+  head_masks.clear();
+  masks = 0;
   if (values == nullptr) return;
-  for (int64_t i = 0; i < count; ++i) {
-    check_argument(values[i] >= 0 && values[i] <= 1, "head_mask[", i, "] is ", values[i],
-                   ", expected 0 to 1");
-  }
+  check_mask_values("head_mask", values, count);
   head_mask.assign(values, values + count);
+}
+
+void Request::set_head_masks(const float* values, int32_t new_masks, int64_t count) {
+  check_argument(values != nullptr && new_masks > 0, "head_masks: ", new_masks,
+                 " masks, expected at least 1");
+  check_argument(count > 0 && count % new_masks == 0, "head_masks: ", count, " values for ",
+                 new_masks, " masks, expected as many for each");
+  check_mask_values("head_masks", values, count);
+  head_mask.clear();
+  masked_gradients = false;
+  head_masks.assign(values, values + count);
+  masks = new_masks;
 }
 
 void Request::add_capture(int32_t capture, const int32_t* layers, int32_t count) {
@@ -146,6 +169,27 @@ void Request::add_capture(int32_t capture, const int32_t* layers, int32_t count)
     if (captures[c].size() <= layer) captures[c].resize(layer + 1);
     captures[c][layer] = true;
   }
+}
+
+void Request::check_sweep(const Config& config) const {
+  const int64_t heads = static_cast<int64_t>(config.num_hidden_layers) * config.num_attention_heads;
+  check_argument(static_cast<int64_t>(head_masks.size()) == masks * heads, "head_masks have ",
+                 head_masks.size(), " values, expected ", masks * heads, ": ", masks, " masks of ",
+                 config.num_hidden_layers, " layers of ", config.num_attention_heads, " heads");
+  check_argument(masks * examples() <= std::numeric_limits<int32_t>::max(), "head_masks: ", masks,
+                 " masks times ", examples(), " examples are too many for one sweep");
+  check_argument(accumulator == nullptr, "a sweep over head masks has no gradients to add up");
+  bool shows = false;
+  for (int32_t capture = 0; capture < BERTOLOGY_CAPTURE_COUNT; ++capture) {
+    const bool shared = capture == BERTOLOGY_LOGITS || capture == BERTOLOGY_POOLER_OUTPUT ||
+                        capture == BERTOLOGY_LOSS || capture == BERTOLOGY_TOKEN_LOSSES ||
+                        capture == BERTOLOGY_TOKEN_PREDICTIONS;
+    check_argument(shared || !wants_any(capture), "capture ", kind_of(capture).name,
+                   ": a sweep over head masks shows LOGITS, POOLER_OUTPUT, LOSS, TOKEN_LOSSES and "
+                   "TOKEN_PREDICTIONS; run the batch with one head mask instead");
+    shows = shows || wants_any(capture);
+  }
+  check_argument(shows, "a sweep over head masks that captures nothing computes nothing");
 }
 
 void Request::check(const Config& config) const {
@@ -175,6 +219,7 @@ void Request::check(const Config& config) const {
   check_argument(head_mask.empty() || static_cast<int64_t>(head_mask.size()) == heads,
                  "head_mask has ", head_mask.size(), " values, expected ", heads, ": ",
                  config.num_hidden_layers, " layers of ", config.num_attention_heads, " heads");
+  if (masks > 0) check_sweep(config);
   for (int32_t capture = 0; capture < BERTOLOGY_CAPTURE_COUNT; ++capture) {
     const CaptureKind& kind = kind_of(capture);
     const int64_t asked = static_cast<int64_t>(captures[static_cast<size_t>(capture)].size());

@@ -38,6 +38,9 @@ struct Request {
   std::vector<int32_t> labels;   // as the loss says
   std::vector<float> targets;    // [examples], REGRESSION
   std::vector<float> head_mask;  // [layers, heads]; empty: all ones
+  /// Of a sweep over masks, [masks, layers, heads], instead of head_mask.
+  std::vector<float> head_masks;
+  int32_t masks = 0;  // 0: no sweep
   bool masked_gradients = false;
   /// What the heads' gradients are added to; null: nothing.
   std::shared_ptr<Accumulator> accumulator;
@@ -68,11 +71,15 @@ struct Request {
   void set_labels(int32_t kind, const int32_t* values, int64_t count);
   void set_targets(const float* values, int64_t count);
   void set_head_mask(const float* values, int64_t count, bool gradients);
+  void set_head_masks(const float* values, int32_t new_masks, int64_t count);
   void add_capture(int32_t capture, const int32_t* layers, int32_t count);
 
   /// Throws what is wrong with this request for a model of this shape; pruned heads are checked by
   /// the model.
   void check(const Config& config) const;
+
+ private:
+  void check_sweep(const Config& config) const;
 };
 
 }  // namespace bertology

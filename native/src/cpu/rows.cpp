@@ -151,4 +151,18 @@ void CpuStream::broadcast_row(const BroadcastRow& op) {
   });
 }
 
+void CpuStream::mask_heads(const MaskHeads& op) {
+  const int64_t width = op.heads * op.head_dim;
+  backend_.parallel_rows(op.rows, width, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t h = 0; h < op.heads; ++h) {
+        const float factor = op.mask[h];
+        const float* input = op.input + r * width + h * op.head_dim;
+        float* output = op.output + r * width + h * op.head_dim;
+        for (int64_t c = 0; c < op.head_dim; ++c) output[c] = factor == 0 ? 0 : factor * input[c];
+      }
+    }
+  });
+}
+
 }  // namespace bertology::cpu

@@ -44,6 +44,7 @@ class CudaStream final : public Stream {
   void gather_rows(const GatherRows& op) override;
   void scatter_rows(const ScatterRows& op) override;
   void broadcast_row(const BroadcastRow& op) override;
+  void mask_heads(const MaskHeads& op) override;
 
   void synchronize() override;
   bool use_library_products(bool library) override;

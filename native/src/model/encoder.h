@@ -26,8 +26,39 @@ class Encoder {
   /// The last layer's output for the slice's rows, [rows, D]; null if the plan stops before it.
   const float* forward(Stream& stream);
 
-  /// From the gradient of that output, [rows, D], which it may overwrite, down to the plan's lowest
-  /// layer.
+  // The steps of forward(), for who runs them in another order. Shapes are those named below.
+
+  /// The input of layer 0, [T, D].
+  float* embed(Stream& stream);
+  /// What is added to the output of layer l's attention, [R, D]: its input, or the rows of it that
+  /// are queries. It stays until the next layer of that kind.
+  const float* rows_forward(Stream& stream, int32_t l, const float* input);
+  /// The heads' outputs times their mask, [R, A], behind rows_forward for the same input, which is
+  /// the last that embed or blocks_forward returned. mask: by the heads that the layer has, host.
+  /// They are written to `context` unless there is another place where they are kept. Null if the
+  /// layer has no heads.
+  const float* heads_forward(Stream& stream, int32_t l, const float* input, const float* mask,
+                             float* context);
+  /// The rest of the layer, from such head outputs: its output, [R, D], of the last layer behind
+  /// the final norm if there is one. It is written to `output`, which may be `residual`; with a
+  /// final norm its input goes there, unless `output` is null.
+  const float* blocks_forward(Stream& stream, int32_t l, const float* residual,
+                              const float* context, float* output);
+
+  /// R of a layer.
+  int64_t row_count(int32_t l) const {
+    return some_rows(l) ? slice_.rows.rows() : slice_.tokens.rows();
+  }
+  /// Where embed leaves its output unless it is captured or kept, [T, D].
+  float* state() const { return state_; }
+  /// Room for head outputs of any layer, [T, A], which heads_forward and blocks_forward only read
+  /// or write as they are told to.
+  float* context() const { return context_; }
+  /// The largest A.
+  int64_t widest_heads() const;
+
+  /// From the gradient of the last layer's output, [rows, D], which it may overwrite, down to the
+  /// plan's lowest layer.
   void backward(Stream& stream, float* d_rows);
 
  private:
@@ -64,8 +95,7 @@ class Encoder {
 
   float* state_at(int32_t l) const;
   const float* layer_forward(Stream& stream, int32_t l, const float* input);
-  void attention_forward(Stream& stream, int32_t l, const float* input, const float* row_input,
-                         float* output);
+  void combine_heads(Stream& stream, int32_t l, const float* context, float* output);
   void feed_forward(Stream& stream, int32_t l, const float* input, float* output);
   void norm_forward(Stream& stream, const Norm& norm, int64_t rows, const float* input,
                     const float* residual, float* output, float* sum, float* statistics);
@@ -85,11 +115,8 @@ class Encoder {
   bool some_rows(int32_t l) const {
     return l == config_.num_hidden_layers - 1 && slice_.some_rows();
   }
-  int64_t row_count(int32_t l) const {
-    return some_rows(l) ? slice_.rows.rows() : slice_.tokens.rows();
-  }
   Projections split(int32_t l, float* buffer) const;
-  AttentionInputs attention_inputs(int32_t l, float* query_key_value) const;
+  AttentionInputs attention_inputs(int32_t l, float* query_key_value, const float* mask) const;
 
   const Config& config_;
   const Weights& weights_;
@@ -98,7 +125,6 @@ class Encoder {
   const Slice& slice_;
   double* head_sums_;  // [L, H, kHeadSums]: those of the run's slices so far; null: not kept
   std::vector<std::vector<float>> masks_;  // by layer, of the heads that it has
-  std::vector<bool> masked_;               // by layer, whether some value is not 1
 
   std::vector<Kept> kept_;
   KeptNorm kept_final_norm_;       // [R, D]

@@ -1,14 +1,70 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
 #include "bertology/accumulator.h"
 #include "model/encoder.h"
+#include "model/mask_tree.h"
+#include "model/sweep.h"
 #include "model/task_heads.h"
 
 namespace bertology {
+namespace {
+
+/// All that a slice goes through in a run.
+class Pass {
+ public:
+  Pass(const Config& config, const Weights& weights, const Plan& plan, Activations& activations,
+       const std::optional<MaskTree>& tree, int64_t first, int64_t last, double* head_sums)
+      : plan_(plan),
+        slice_(config, plan, activations, first, last),
+        encoder_(config, weights, plan, activations.request, slice_, head_sums),
+        heads_(config, weights, plan, activations.request, slice_) {
+    if (tree.has_value()) sweep_.emplace(config, *tree, slice_, encoder_, heads_);
+  }
+
+  void place(Layout& layout, bool shares_host_memory) {
+    slice_.place(layout, shares_host_memory);
+    encoder_.place(layout);
+    heads_.place(layout);
+    if (sweep_.has_value()) sweep_->place(layout, shares_host_memory);
+  }
+
+  int64_t tokens() const { return slice_.tokens.rows(); }
+
+  /// What it takes of the stream's Room::staged.
+  int64_t staged_bytes(const Stream& stream) const {
+    int64_t bytes = slice_.staged_bytes(stream) + heads_.staged_bytes(stream);
+    if (sweep_.has_value()) bytes += sweep_->staged_bytes(stream);
+    return bytes;
+  }
+
+  void run(Stream& stream) {
+    slice_.upload(stream);
+    if (sweep_.has_value()) {
+      sweep_->run(stream);
+      stream.synchronize();  // the slice's host arrays end here
+      return;
+    }
+    const float* states = encoder_.forward(stream);
+    heads_.forward(stream, states);
+    if (plan_.backward) encoder_.backward(stream, heads_.backward(stream));
+    stream.synchronize();
+    heads_.finish();
+  }
+
+ private:
+  const Plan& plan_;
+  Slice slice_;
+  Encoder encoder_;
+  TaskHeads heads_;
+  std::optional<Sweep> sweep_;
+};
+
+}  // namespace
 
 Model::Model(std::shared_ptr<Backend> backend, const bertology_config& config)
     : config_(config), weights_(std::move(backend), config_) {
@@ -50,16 +106,22 @@ void Model::check_runnable(const Request& request) const {
   if (!missing.empty()) {
     fail(BERTOLOGY_UNSUPPORTED, "the model lacks ", missing, ", which this run needs");
   }
-  if (request.head_mask.empty()) return;
-  for (size_t l = 0; l < weights_.layers.size(); ++l) {
+  check_pruned_heads(request.head_mask);
+  check_pruned_heads(request.head_masks);
+}
+
+/// masks: some, of all layers and heads.
+void Model::check_pruned_heads(const std::vector<float>& masks) const {
+  const size_t all_heads = static_cast<size_t>(config_.num_attention_heads);
+  const size_t size = weights_.layers.size() * all_heads;
+  for (size_t i = 0; i < masks.size(); ++i) {
+    if (masks[i] == 1.0f) continue;
+    const size_t l = i % size / all_heads;
+    const int32_t head = static_cast<int32_t>(i % all_heads);
     const std::vector<int32_t>& heads = weights_.layers[l].heads;
-    for (int32_t head = 0; head < config_.num_attention_heads; ++head) {
-      const size_t index =
-          l * static_cast<size_t>(config_.num_attention_heads) + static_cast<size_t>(head);
-      check_argument(request.head_mask[index] == 1.0f ||
-                         std::find(heads.begin(), heads.end(), head) != heads.end(),
-                     "head ", head, " of layer ", l, " is pruned: it cannot be masked");
-    }
+    check_argument(std::find(heads.begin(), heads.end(), head) != heads.end(), "head ", head,
+                   " of layer ", l, " is pruned: it cannot be masked",
+                   masks.size() > size ? text(", as mask ", i / size, " does") : text());
   }
 }
 
@@ -78,6 +140,8 @@ void Model::run(Activations& activations) const {
   for (const Layer& layer : weights_.layers) head_counts.push_back(layer.head_count());
   Backend& backend = weights_.backend();
   activations.prepare(config_, head_counts);
+  const std::optional<MaskTree> tree =
+      request.masks > 0 ? std::make_optional<MaskTree>(request, weights_.layers) : std::nullopt;
 
   const std::shared_ptr<Stream> stream = backend.stream();
   const auto ranges = slice_ranges(request, backend.tokens_per_pass(plan.backward));
@@ -91,26 +155,19 @@ void Model::run(Activations& activations) const {
     const int64_t doubles = accumulator == nullptr ? 0 : accumulator->count();
     return layout.floats(doubles * static_cast<int64_t>(sizeof(double) / sizeof(float)));
   };
-  const auto place = [&](Slice& slice, Encoder& encoder, TaskHeads& heads, float* memory) {
-    Layout layout(memory);
-    place_sums(layout);
-    slice.place(layout, stream->shares_host_memory());
-    encoder.place(layout);
-    heads.place(layout);
-    return layout.used();
-  };
   Room room;
   room.width = std::max({3 * config_.hidden_size, config_.intermediate_size, config_.num_labels,
                          plan.predicts ? config_.vocab_size : 0});
   room.heads = config_.num_attention_heads;
   room.dtype = static_cast<DType>(config_.dtype);
   for (const auto& [first, last] : ranges) {
-    Slice slice(config_, plan, activations, first, last);
-    Encoder encoder(config_, weights_, plan, request, slice, nullptr);
-    TaskHeads heads(config_, weights_, plan, request, slice);
-    room.floats = std::max(room.floats, place(slice, encoder, heads, nullptr));
-    room.rows = std::max(room.rows, slice.tokens.rows());
-    room.staged = std::max(room.staged, slice.staged_bytes(*stream) + heads.staged_bytes(*stream));
+    Layout layout;
+    place_sums(layout);
+    Pass pass(config_, weights_, plan, activations, tree, first, last, nullptr);
+    pass.place(layout, stream->shares_host_memory());
+    room.floats = std::max(room.floats, layout.used());
+    room.rows = std::max(room.rows, pass.tokens());
+    room.staged = std::max(room.staged, pass.staged_bytes(*stream));
   }
   float* memory = stream->reserve(room);
   Layout start(memory);
@@ -119,16 +176,14 @@ void Model::run(Activations& activations) const {
   if (head_sums != nullptr) stream->zero(memory, start.used());
 
   for (const auto& [first, last] : ranges) {
-    Slice slice(config_, plan, activations, first, last);
-    Encoder encoder(config_, weights_, plan, request, slice, head_sums);
-    TaskHeads heads(config_, weights_, plan, request, slice);
-    place(slice, encoder, heads, memory);
-    slice.upload(*stream);
-    const float* states = encoder.forward(*stream);
-    heads.forward(*stream, states);
-    if (plan.backward) encoder.backward(*stream, heads.backward(*stream));
-    stream->synchronize();  // the slice's host arrays end here
-    heads.finish();
+    Layout layout(memory);
+    place_sums(layout);
+    Pass pass(config_, weights_, plan, activations, tree, first, last, head_sums);
+    pass.place(layout, stream->shares_host_memory());
+    pass.run(*stream);
+  }
+  if (tree.has_value()) {
+    for (const auto& [first, same] : tree->repeated()) activations.repeat(first, same);
   }
   // Behind all that can fail: a failed run adds nothing.
   if (head_sums != nullptr)

@@ -32,6 +32,7 @@ class Model {
 
  private:
   void check_runnable(const Request& request) const;
+  void check_pruned_heads(const std::vector<float>& masks) const;
 
   Config config_;
   Weights weights_;

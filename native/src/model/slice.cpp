@@ -123,8 +123,14 @@ void Slice::upload(Stream& stream) {
 
 int64_t Slice::staged_bytes(const Stream& stream) const {
   if (shares_host_memory_) return 0;
-  int64_t bytes = 0;
+  int64_t bytes = staged_result_bytes(stream);
   for (const Mirrored& array : mirrored_) bytes += stream.staged_bytes(array.host, array.bytes);
+  return bytes;
+}
+
+int64_t Slice::staged_result_bytes(const Stream& stream) const {
+  if (shares_host_memory_) return 0;
+  int64_t bytes = 0;
   each_capture([&](int32_t capture, int32_t l) {
     bytes += stream.staged_bytes(result(capture, l), bytes_of(capture, l));
   });

@@ -33,6 +33,8 @@ class Slice {
   void upload(Stream& stream);
   /// What that and publish() take of the stream's Room::staged.
   int64_t staged_bytes(const Stream& stream) const;
+  /// And what publish() alone takes of it, for the results of one mask.
+  int64_t staged_result_bytes(const Stream& stream) const;
 
   int64_t examples() const { return last_ - first_; }
   int64_t first() const { return first_; }
@@ -62,6 +64,9 @@ class Slice {
   /// For each example the number of its labelled tokens.
   const std::vector<int64_t>& labelled() const { return labelled_; }
 
+  /// Which mask of a sweep the results are of, from here on; 0 at first.
+  void set_mask(int32_t mask) { mask_ = mask; }
+
   bool captures(int32_t capture, int32_t layer = 0) const {
     return activations_.request.wants(capture, layer);
   }
@@ -71,7 +76,7 @@ class Slice {
   void publish(Stream& stream, int32_t capture, int32_t layer = 0) const;
   /// This slice's part of a capture in the results, in host memory; null if it is not captured.
   float* result(int32_t capture, int32_t layer = 0) const {
-    return activations_.data(capture, layer, first_);
+    return activations_.data(capture, layer, first_, mask_);
   }
 
  private:
@@ -93,6 +98,7 @@ class Slice {
   Activations& activations_;
   int64_t first_;
   int64_t last_;
+  int32_t mask_ = 0;
   bool shares_host_memory_ = true;
 
   std::vector<int64_t> offsets_, pair_offsets_, row_offsets_, row_index_, labelled_;

@@ -38,9 +38,8 @@ void TaskHeads::place(Layout& layout) {
     const bool differentiated = plan_.backward && request_.predicts_tokens();
     if (!shown || differentiated) d_token_logits_ = layout.floats(chunk_ * vocabulary);
     token_logits_ = slice_.target(BERTOLOGY_TOKEN_LOGITS, 0, d_token_logits_);
-    token_losses_ = slice_.target(BERTOLOGY_TOKEN_LOSSES, 0, layout.floats(slice_.predicted()));
-    if (request_.predicts_tokens() && slice_.captures(BERTOLOGY_LOSS))
-      token_losses_host_.resize(static_cast<size_t>(slice_.predicted()));
+    token_losses_ = layout.floats(slice_.predicted());
+    if (finishes()) token_losses_host_.resize(static_cast<size_t>(slice_.predicted()));
   }
   if (plan_.backward) {
     d_states_ = layout.floats(rows * width);
@@ -137,6 +136,7 @@ bool TaskHeads::normalizes() const {
 }
 
 void TaskHeads::predict(Stream& stream, const float* states) {
+  token_losses_ = slice_.target(BERTOLOGY_TOKEN_LOSSES, 0, token_losses_);
   if (plan_.backward && request_.predicts_tokens() && gathers())
     stream.zero(d_states_, slice_.rows.rows() * config_.hidden_size);
   for (int64_t first = 0; first < slice_.predicted(); first += chunk_) {
@@ -146,7 +146,7 @@ void TaskHeads::predict(Stream& stream, const float* states) {
        {BERTOLOGY_TOKEN_LOGITS, BERTOLOGY_TOKEN_LOSSES, BERTOLOGY_TOKEN_PREDICTIONS}) {
     slice_.publish(stream, capture);
   }
-  stream.to_host(token_losses_host_.data(), token_losses_, token_losses_bytes());
+  if (finishes()) stream.to_host(token_losses_host_.data(), token_losses_, token_losses_bytes());
 }
 
 /// Logits of the predicting rows first ... first + count, their losses, and the gradients of these
@@ -246,7 +246,7 @@ void TaskHeads::transform_backward(Stream& stream, int64_t count, float* d_state
 }
 
 void TaskHeads::finish() {
-  if (token_losses_host_.empty()) return;
+  if (!finishes()) return;
   float* losses = slice_.result(BERTOLOGY_LOSS);
   for (int64_t b = 0; b < slice_.examples(); ++b) {
     const size_t example = static_cast<size_t>(b);

@@ -28,6 +28,8 @@ class TaskHeads {
   /// overwritten.
   float* backward(Stream& stream);
 
+  /// Whether finish() has something to do.
+  bool finishes() const { return request_.predicts_tokens() && slice_.captures(BERTOLOGY_LOSS); }
   /// After the stream has been waited for: losses of tokens become losses of examples.
   void finish();
 

@@ -14,6 +14,7 @@
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/loss.h"
+#include "ops/mask_heads.h"
 #include "ops/pooling.h"
 #include "ops/rows.h"
 
@@ -81,6 +82,7 @@ class Stream {
   virtual void gather_rows(const GatherRows& op) = 0;
   virtual void scatter_rows(const ScatterRows& op) = 0;
   virtual void broadcast_row(const BroadcastRow& op) = 0;
+  virtual void mask_heads(const MaskHeads& op) = 0;
 
   /// Waits for all operations; throws what went wrong in them.
   virtual void synchronize() = 0;

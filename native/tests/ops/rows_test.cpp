@@ -1,5 +1,6 @@
 #include "ops/rows.h"
 
+#include "ops/mask_heads.h"
 #include "ops/pooling.h"
 #include "reference.h"
 #include "support.h"
@@ -52,6 +53,22 @@ TEST_F(RowsTest, BroadcastWritesEveryRow) {
     device.sync();
     for (int64_t r = 0; r < 9; ++r)
       EXPECT_TRUE(std::equal(row.begin(), row.end(), output.begin() + r * width));
+  }
+}
+
+TEST_F(RowsTest, MaskedHeadsAreZeroWhateverTheyHad) {
+  for (const int64_t head_dim : {1, 5, 64}) {
+    const std::vector<float> mask = {1, 0, 0.3f};
+    const int64_t width = 3 * head_dim;
+    std::vector<float> input = Random(5).normals(7 * width);
+    input[static_cast<size_t>(head_dim)] = std::nanf("");  // of the head without
+    std::vector<float> output(input.size());
+    mask_heads(*stream, {7, 3, head_dim, device(mask), device(input), device(output)});
+    device.sync();
+    for (size_t i = 0; i < input.size(); ++i) {
+      const float factor = mask[i % static_cast<size_t>(width) / static_cast<size_t>(head_dim)];
+      ASSERT_EQ(output[i], factor == 0 ? 0 : factor * input[i]) << "head_dim " << head_dim;
+    }
   }
 }
 

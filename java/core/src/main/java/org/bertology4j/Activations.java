@@ -11,21 +11,71 @@ import org.bertology4j.internal.binding.bertology;
  *
  * <p>Methods take the number of an example in the batch; those without one give the whole batch,
  * its tokens packed one example behind the other. Asking for what was not captured is an {@link
- * BertologyException.Kind#INVALID_ARGUMENT}. Shapes are those of {@link Capture}. Safe for use from
- * many threads.
+ * BertologyException.Kind#INVALID_ARGUMENT}. Shapes are those of {@link Capture}. The results of a
+ * sweep over head masks are seen mask by mask, with {@link #ofMask}. Safe for use from many
+ * threads.
  */
 public final class Activations implements AutoCloseable {
+  private static final int NO_MASK = -1;
+
   private final Model model;
   private final Batch batch;
   private final NativeActivations memory;
-  private final Runnable noLongerWatched = Resource.watch(this, "result of a run");
+  private final int masks;
+  private final int mask;
+
+  /** What has the memory: of one mask's results, those of the sweep; else itself. */
+  private final Activations owner;
+
+  private final Runnable noLongerWatched;
   private volatile boolean closed;
   private boolean pinned;
 
-  Activations(Model model, Batch batch, NativeActivations memory) {
+  /**
+   * Results of a run.
+   *
+   * @param masks those of a sweep; 0 if it was none
+   */
+  Activations(Model model, Batch batch, NativeActivations memory, int masks) {
     this.model = model;
     this.batch = batch;
     this.memory = memory;
+    this.masks = masks;
+    this.mask = NO_MASK;
+    this.owner = this;
+    this.noLongerWatched = Resource.watch(this, "result of a run");
+  }
+
+  private Activations(Activations sweep, int mask) {
+    this.model = sweep.model;
+    this.batch = sweep.batch;
+    this.memory = sweep.memory;
+    this.masks = sweep.masks;
+    this.mask = mask;
+    this.owner = sweep;
+    this.noLongerWatched = () -> {};
+  }
+
+  /** How many head masks a sweep had; 0 if the run was none. */
+  public int masks() {
+    return mask == NO_MASK ? masks : 0;
+  }
+
+  /**
+   * The results of a sweep under one of its head masks, like those of a run with that mask. A view:
+   * it ends with the sweep's own, and closing it does nothing.
+   *
+   * @param index of the mask in {@link RunOptions#headMasks()}
+   */
+  public Activations ofMask(int index) {
+    checkOpen();
+    BertologyException.check(masks() > 0, "the run was no sweep over head masks");
+    BertologyException.check(
+        index >= 0 && index < masks,
+        "head mask %d does not exist: the sweep had masks 0 to %d",
+        index,
+        masks - 1);
+    return new Activations(this, index);
   }
 
   /** The batch that was run. */
@@ -149,12 +199,24 @@ public final class Activations implements AutoCloseable {
     return example;
   }
 
-  private synchronized FloatTensor view(Capture capture, int layer, int example) {
+  private FloatTensor view(Capture capture, int layer, int example) {
+    BertologyException.check(
+        masks() == 0, "the run was a sweep over %d head masks: ask ofMask(...) for one", masks);
+    FloatTensor tensor = owner.tensor(capture, layer, indexOf(example));
+    return mask != NO_MASK && example < 0 ? tensor.slice(mask) : tensor;
+  }
+
+  /** The native number of an example. */
+  private int indexOf(int example) {
+    return mask == NO_MASK || example < 0 ? example : mask * batch.examples() + example;
+  }
+
+  private synchronized FloatTensor tensor(Capture capture, int layer, int index) {
     checkOpen();
     long[] view = new long[6];
     Native.check(
         bertology.bertology_activations_tensor(
-            memory.handle(), capture.code(), layer, example, view));
+            memory.handle(), capture.code(), layer, index, view));
     long[] shape = new long[(int) view[2]];
     System.arraycopy(view, 3, shape, 0, shape.length);
     return new FloatTensor(this, memory, view[0], shape);
@@ -167,7 +229,7 @@ public final class Activations implements AutoCloseable {
   }
 
   void checkOpen() {
-    if (closed) {
+    if (owner.closed) {
       throw new BertologyException(
           BertologyException.Kind.CLOSED, "the activations of this run are closed");
     }
@@ -176,7 +238,7 @@ public final class Activations implements AutoCloseable {
   /** Ends all views; the memory goes to the model's next run. A second time does nothing. */
   @Override
   public synchronized void close() {
-    if (closed) {
+    if (closed || owner != this) {
       return;
     }
     closed = true;

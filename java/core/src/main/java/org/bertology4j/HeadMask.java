@@ -1,6 +1,7 @@
 package org.bertology4j;
 
 import java.util.Arrays;
+import java.util.List;
 
 /**
  * A value in [0, 1] for each head, [layers, heads], by which the head's output is multiplied. A
@@ -146,6 +147,19 @@ public final class HeadMask {
   /** The values, by layer, then by head; not to be changed. */
   float[] valuesArray() {
     return values;
+  }
+
+  /** The values of masks of one shape, mask by mask. */
+  static float[] packed(List<HeadMask> masks) {
+    int size = masks.get(0).values.length;
+    long all = (long) size * masks.size();
+    BertologyException.check(
+        all <= Integer.MAX_VALUE - 8, "%d head masks of %d heads are too many", masks.size(), size);
+    float[] packed = new float[(int) all];
+    for (int i = 0; i < masks.size(); i++) {
+      System.arraycopy(masks.get(i).values, 0, packed, i * size, size);
+    }
+    return packed;
   }
 
   @Override

@@ -269,7 +269,7 @@ public final class Model implements AutoCloseable {
             giveBack(memory);
             throw e;
           }
-          return new Activations(this, batch, memory);
+          return new Activations(this, batch, memory, options.headMasks().size());
         });
   }
 
@@ -292,9 +292,15 @@ public final class Model implements AutoCloseable {
       }
       case NONE -> {}
     }
+    options.headMasks().forEach(this::checkShape);
     HeadMask mask = options.headMask().orElse(headMask);
     checkShape(mask);
-    if (!mask.isOnes()) {
+    if (!options.headMasks().isEmpty()) {
+      float[] values = HeadMask.packed(options.headMasks());
+      Native.check(
+          bertology.bertology_activations_set_head_masks(
+              target, values, options.headMasks().size(), values.length));
+    } else if (!mask.isOnes()) {
       float[] values = mask.valuesArray();
       Native.check(
           bertology.bertology_activations_set_head_mask(
@@ -315,7 +321,7 @@ public final class Model implements AutoCloseable {
     }
   }
 
-  private void checkShape(HeadMask mask) {
+  void checkShape(HeadMask mask) {
     BertologyException.check(
         mask.layers() == config.numHiddenLayers() && mask.heads() == config.numAttentionHeads(),
         "a head mask of %d layers of %d heads for a model of %d layers of %d heads",
@@ -542,6 +548,24 @@ public final class Model implements AutoCloseable {
           i,
           values[i]);
     }
+  }
+
+  /** Adds what its numbers depend on: configuration, pruned heads, type of products, weights. */
+  void addTo(Fingerprint fingerprint) {
+    resource.use(
+        () -> {
+          ModelConfig whole = config.withPrunedHeads(Heads.none());
+          fingerprint.add(whole.toJson().toString()).add(config.prunedHeads().toString());
+          fingerprint.add(dtype.toString());
+          for (StoredTensor tensor : new TreeMap<>(checkpoint.tensors()).values()) {
+            tensor.checkFitsBuffer();
+            ByteBuffer bytes = ByteBuffer.allocate((int) tensor.bytes());
+            checkpoint.read(tensor, bytes);
+            fingerprint.add(tensor.toString()).add(bytes.flip());
+          }
+          replaced.forEach((name, tensor) -> fingerprint.add(name).add(tensor.values()));
+          return null;
+        });
   }
 
   // ------------------------------------------------------------------------------------ saving

@@ -129,6 +129,38 @@ public final class PruningSchedule {
     return List.copyOf(walk.steps);
   }
 
+  /**
+   * The same for several plans at once, and all masks in one sweep.
+   *
+   * @param sweep scores the model, whose own mask stays; pruning in place is no sweep
+   * @return the steps of each plan
+   */
+  public List<List<Step>> sweep(List<PruningPlan> plans, MaskSweep sweep) {
+    BertologyException.check(!plans.isEmpty(), "a sweep needs at least one plan");
+    BertologyException.check(
+        !inPlace && !rerank, "a sweep masks heads, in the order of its plans: not in place");
+    Walk walk = new Walk(sweep.model(), step -> {});
+    List<HeadMask> masks = new ArrayList<>(List.of(walk.start));
+    List<Heads> removed = new ArrayList<>();
+    for (PruningPlan plan : plans) {
+      for (double fraction : fractions) {
+        removed.add(plan.removeLowest(fraction).keepAtLeast(floor).heads());
+        masks.add(walk.without(removed.get(removed.size() - 1)));
+      }
+    }
+    double[] scores = sweep.scores(masks);
+    List<List<Step>> steps = new ArrayList<>();
+    for (int p = 0; p < plans.size(); p++) {
+      List<Step> ofPlan = new ArrayList<>(List.of(new Step(0, Heads.none(), scores[0])));
+      for (int f = 0; f < fractions.size(); f++) {
+        int place = p * fractions.size() + f;
+        ofPlan.add(new Step(fractions.get(f), removed.get(place), scores[1 + place]));
+      }
+      steps.add(List.copyOf(ofPlan));
+    }
+    return List.copyOf(steps);
+  }
+
   /** The steps so far. */
   private final class Walk {
     final Model model;

@@ -133,7 +133,12 @@ final class CaptureCommand implements Callable<Integer> {
             "--block_size, --stride, --token_ids and --pad_token_id are for a language model");
         batches =
             TextBatches.of(
-                model, loaded.config(), read(loaded.config()), maxSequenceLength, Optional.empty());
+                model,
+                loaded.config(),
+                read(loaded.config()),
+                maxSequenceLength,
+                Optional.empty(),
+                TextBatches.TOKENS_PER_BATCH);
       }
       CaptureFile file = new CaptureFile(loaded, batches, ofTask(captures, loaded.config()));
       file.write(output);

@@ -39,8 +39,27 @@ final class EmbeddedLanguageRun {
     this.out = out;
   }
 
+  /** The folder of the model that comes along. */
+  static Path modelFolder() {
+    return ModelArguments.folderOf(MODEL);
+  }
+
+  /** The task of the test text. */
+  static Task testTask(ModelReplicas models, int tokensPerBatch) {
+    Path file = modelFolder().resolve("test.txt");
+    int length = models.first().config().maxPositionEmbeddings();
+    try (Tokenizer tokenizer = Tokenizer.load(modelFolder())) {
+      Documents test = Documents.ofBlocks(file, tokenizer, length, length).predicted();
+      return Task.ofDocuments(
+          file,
+          test,
+          test.labelledBatchesOfTokens(tokensPerBatch),
+          TokenPredictions.LOG_PERPLEXITY);
+    }
+  }
+
   void run() {
-    Path folder = ModelArguments.folderOf(MODEL);
+    Path folder = modelFolder();
     try (ModelReplicas models = arguments.load(folder);
         Tokenizer tokenizer = Tokenizer.load(folder)) {
       Model model = models.first();
@@ -69,7 +88,7 @@ final class EmbeddedLanguageRun {
 
   private static TaskPass pass(ModelReplicas models, Documents documents) {
     List<Batch> batches = documents.labelledBatchesOfTokens(TextBatches.TOKENS_PER_BATCH);
-    return new TaskPass(models, batches, TokenPredictions::new);
+    return new TaskPass(models, batches, new TokenPredictions());
   }
 
   private HeadScores measure(Model model, TaskPass pass) {

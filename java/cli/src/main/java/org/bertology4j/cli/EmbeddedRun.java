@@ -52,6 +52,23 @@ final class EmbeddedRun {
     return ModelArguments.folderOf(MODEL);
   }
 
+  /**
+   * The task of the test sentences.
+   *
+   * @param models bge-small, which gets the classifier that is trained on the other sentences
+   */
+  static Task testTask(ModelReplicas models, int tokensPerBatch) {
+    UciSentences sentences = UciSentences.load();
+    try (Tokenizer tokenizer = Tokenizer.load(modelFolder())) {
+      List<Batch> train = Batches.ofTokens(tokenizer, sentences.train(), TOKENS_PER_BATCH);
+      trainClassifier(models, train, sentences.train());
+      LabelledTask task =
+          new LabelledTask(
+              "sentiment", modelFolder(), sentences.test(), Map.of(ACCURACY, Metric.ACC), ACCURACY);
+      return task.task(Batches.ofTokens(tokenizer, sentences.test(), tokensPerBatch));
+    }
+  }
+
   void run() {
     UciSentences sentences = UciSentences.load();
     Path folder = modelFolder();
@@ -107,7 +124,7 @@ final class EmbeddedRun {
 
   private static TaskPass pass(ModelReplicas models, Dataset data, List<Batch> batches) {
     Map<String, Metric> metrics = Map.of(ACCURACY, Metric.ACC);
-    return new TaskPass(models, batches, () -> new LabelPredictions(data, metrics));
+    return new TaskPass(models, batches, new LabelPredictions(data, metrics));
   }
 
   private void prune(Model model, TaskPass onTest, HeadScores scores) {

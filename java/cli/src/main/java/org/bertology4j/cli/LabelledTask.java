@@ -33,7 +33,7 @@ record LabelledTask(
         metricName,
         metrics.get(metricName).higherIsBetter(),
         batches,
-        () -> new LabelPredictions(data, metrics));
+        new LabelPredictions(data, metrics));
   }
 
   /** A task of GLUE, for a classifier that may have the classes in another order. */

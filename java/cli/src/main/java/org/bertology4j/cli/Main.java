@@ -24,6 +24,7 @@ import picocli.CommandLine.Spec;
     versionProvider = Main.Version.class,
     subcommands = {
       RunCommand.class,
+      SweepCommand.class,
       CaptureCommand.class,
       PruneCommand.class,
       InfoCommand.class,

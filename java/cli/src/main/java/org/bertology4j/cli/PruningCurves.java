@@ -10,6 +10,7 @@ import java.util.function.ToDoubleFunction;
 import java.util.stream.IntStream;
 import org.bertology4j.HeadMask;
 import org.bertology4j.HeadScores;
+import org.bertology4j.MaskSweep;
 import org.bertology4j.Model;
 import org.bertology4j.PruningPlan;
 import org.bertology4j.PruningSchedule;
@@ -57,6 +58,26 @@ final class PruningCurves {
     curves.add("random, seed " + seed, List.of(random.get(0)));
     curves.add("random, mean of " + RANDOM_ORDERS + " seeds", random);
     curves.add("most important first", List.of(follow(model, scores.plan().reversed(), score)));
+    return curves;
+  }
+
+  /**
+   * The same in one sweep over all masks: heads are masked, not pruned.
+   *
+   * @param scores by which heads are ordered
+   */
+  static PruningCurves ofThreeOrders(MaskSweep sweep, HeadScores scores, long seed) {
+    List<PruningPlan> plans = new ArrayList<>(List.of(scores.plan(), scores.plan().reversed()));
+    for (int i = 0; i < RANDOM_ORDERS; i++) {
+      plans.add(PruningPlan.random(sweep.model(), seed + i));
+    }
+    List<List<PruningSchedule.Step>> steps = PruningSchedule.of(FRACTIONS).sweep(plans, sweep);
+    List<List<PruningSchedule.Step>> random = steps.subList(2, steps.size());
+    PruningCurves curves = new PruningCurves(FRACTIONS);
+    curves.add("least important first", steps.subList(0, 1));
+    curves.add("random, seed " + seed, random.subList(0, 1));
+    curves.add("random, mean of " + RANDOM_ORDERS + " seeds", random);
+    curves.add("most important first", steps.subList(1, 2));
     return curves;
   }
 

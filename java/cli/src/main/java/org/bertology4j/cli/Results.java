@@ -26,10 +26,26 @@ final class Results {
   static final String RELATIVE_ENTROPY = "attn_entropy_relative.npy";
   static final String MASK = "head_mask.npy";
   static final String REPORT = "report.html";
+  static final String SCORES = "head_scores.npy";
+  static final String CHANGES = "head_changes.npy";
+  static final String SHAPLEY = "head_shapley.npy";
+  static final String SHAPLEY_ERRORS = "head_shapley_errors.npy";
+  static final String TABLE = "sweep.csv";
 
   /** The first to go: what it says is not true without the others. */
   private static final List<String> ALL =
-      List.of(JSON, IMPORTANCE, ENTROPY, RELATIVE_ENTROPY, MASK, REPORT);
+      List.of(
+          JSON,
+          IMPORTANCE,
+          ENTROPY,
+          RELATIVE_ENTROPY,
+          MASK,
+          REPORT,
+          SCORES,
+          CHANGES,
+          SHAPLEY,
+          SHAPLEY_ERRORS,
+          TABLE);
 
   private static final Gson GSON =
       new GsonBuilder().setPrettyPrinting().disableHtmlEscaping().serializeNulls().create();
@@ -82,6 +98,20 @@ final class Results {
     }
   }
 
+  /** A file that is kept while there are no results yet; its folder is made. */
+  Path unfinished(String name) {
+    makeFolder();
+    return folder.resolve(name);
+  }
+
+  private void makeFolder() {
+    try {
+      Files.createDirectories(folder);
+    } catch (IOException e) {
+      throw BertologyException.io(e, "%s: the folder cannot be made: %s", folder, e);
+    }
+  }
+
   /** The file of this name, to be written now. */
   Path file(String name) {
     if (!begun) {
@@ -92,8 +122,8 @@ final class Results {
   }
 
   private void begin() {
+    makeFolder();
     try {
-      Files.createDirectories(folder);
       for (String earlier : ALL) {
         Files.deleteIfExists(folder.resolve(earlier));
       }

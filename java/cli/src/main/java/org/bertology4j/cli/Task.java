@@ -2,8 +2,10 @@ package org.bertology4j.cli;
 
 import java.nio.file.Path;
 import java.util.List;
-import java.util.function.Supplier;
+import org.bertology4j.Activations;
 import org.bertology4j.Batch;
+import org.bertology4j.Capture;
+import org.bertology4j.MaskScorer;
 import org.bertology4j.text.Documents;
 
 /**
@@ -13,7 +15,7 @@ import org.bertology4j.text.Documents;
  * @param data what it is like
  * @param metricName of the score that counts
  * @param higherIsBetter whether more of it is better
- * @param predictions collects those of a pass
+ * @param predictions what counts of the model's
  */
 record Task(
     String name,
@@ -22,7 +24,7 @@ record Task(
     String metricName,
     boolean higherIsBetter,
     List<Batch> batches,
-    Supplier<TaskPass.Predictions> predictions) {
+    Predictions predictions) {
   /** The name of a language model's task. */
   static final String LANGUAGE_MODEL = "lm";
 
@@ -40,7 +42,31 @@ record Task(
         metricName,
         TokenPredictions.higherIsBetter(metricName),
         batches,
-        TokenPredictions::new);
+        new TokenPredictions());
+  }
+
+  /** The metric that counts, for sweeps over head masks. */
+  MaskScorer scorer() {
+    return new MetricScorer(metricName, higherIsBetter, predictions);
+  }
+
+  /** A score among others. */
+  private record MetricScorer(String name, boolean higherIsBetter, Predictions predictions)
+      implements MaskScorer {
+    @Override
+    public List<Capture> captures() {
+      return predictions.captures();
+    }
+
+    @Override
+    public double[] read(Activations run) {
+      return predictions.read(run);
+    }
+
+    @Override
+    public double score(List<double[]> batches) {
+      return predictions.scores(batches).get(name);
+    }
   }
 
   /** A score of the metric that counts, such that more is better; the same again turns it back. */

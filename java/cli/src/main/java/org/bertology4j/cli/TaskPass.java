@@ -4,9 +4,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.function.Supplier;
 import java.util.stream.DoubleStream;
-import org.bertology4j.Activations;
 import org.bertology4j.Batch;
 import org.bertology4j.Capture;
 import org.bertology4j.HeadImportance;
@@ -27,26 +25,14 @@ final class TaskPass {
 
   private final ModelReplicas models;
   private final List<Batch> batches;
-  private final Supplier<Predictions> predictions;
-
-  /** Collects what the runs of a pass predict, and scores it. */
-  interface Predictions {
-    /** What a run must have captured. */
-    List<Capture> captures();
-
-    /** Adds a run. */
-    void add(Activations run);
-
-    /** The scores, by name. */
-    Map<String, Double> scores();
-  }
+  private final Predictions predictions;
 
   /**
    * Passes over these batches.
    *
-   * @param predictions makes what collects those of one pass
+   * @param predictions what counts of them
    */
-  TaskPass(ModelReplicas models, List<Batch> batches, Supplier<Predictions> predictions) {
+  TaskPass(ModelReplicas models, List<Batch> batches, Predictions predictions) {
     this.models = models;
     this.batches = batches;
     this.predictions = predictions;
@@ -57,27 +43,27 @@ final class TaskPass {
 
   /** A pass with gradients, under the models' own mask. */
   Result measure(String title, HeadImportance.Accumulator accumulator) {
-    Predictions collected = predictions.get();
+    List<double[]> read = new ArrayList<>();
     try (Progress<Batch> progress = Progress.over(title, batches)) {
       HeadImportance importance =
           HeadImportance.measure(
-              models, progress, accumulator, collected::add, captures(collected));
-      return new Result(importance, collected.scores());
+              models, progress, accumulator, run -> read.add(predictions.read(run)), captures());
+      return new Result(importance, predictions.scores(read));
     }
   }
 
   /** The scores of a forward pass. */
   Map<String, Double> scores(String title, HeadMask mask) {
-    Predictions collected = predictions.get();
-    RunOptions options = RunOptions.capturing(captures(collected)).headMask(mask);
+    List<double[]> read = new ArrayList<>();
+    RunOptions options = RunOptions.capturing(captures()).headMask(mask);
     try (Progress<Batch> progress = Progress.over(title, batches)) {
-      models.run(progress, options, collected::add);
+      models.run(progress, options, run -> read.add(predictions.read(run)));
     }
-    return collected.scores();
+    return predictions.scores(read);
   }
 
-  private static Capture[] captures(Predictions collected) {
-    return collected.captures().toArray(new Capture[0]);
+  private Capture[] captures() {
+    return predictions.captures().toArray(new Capture[0]);
   }
 
   /**
@@ -104,7 +90,7 @@ final class TaskPass {
 
   /** Seconds of each pass: of so many, and of more until so much time is spent. */
   private double[] passes(List<Batch> some, int least, double enough) {
-    RunOptions options = RunOptions.capturing(captures(predictions.get()));
+    RunOptions options = RunOptions.capturing(captures());
     DoubleStream.Builder seconds = DoubleStream.builder();
     double spent = 0;
     for (int pass = 0; pass < least || spent < enough; pass++) {

@@ -1,5 +1,6 @@
 package org.bertology4j.cli;
 
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -8,15 +9,13 @@ import org.bertology4j.BertologyException;
 import org.bertology4j.Capture;
 import org.bertology4j.LanguageModelScore;
 
-/** What a language model predicted for each token. */
-final class TokenPredictions implements TaskPass.Predictions {
+/** What a language model predicts: of each run the tokens, their losses, and the right ones. */
+final class TokenPredictions implements Predictions {
   /** The mean loss of a token, in nats: what is compared, because it adds up. */
   static final String LOG_PERPLEXITY = "log_perplexity";
 
   static final String PERPLEXITY = "perplexity";
   static final String ACCURACY = "next_token_acc";
-
-  private final LanguageModelScore.Accumulator tokens = new LanguageModelScore.Accumulator();
 
   /** Whether more of a score is better. */
   static boolean higherIsBetter(String metricName) {
@@ -39,13 +38,20 @@ final class TokenPredictions implements TaskPass.Predictions {
   }
 
   @Override
-  public void add(Activations run) {
-    tokens.accept(run);
+  public double[] read(Activations run) {
+    LanguageModelScore.Accumulator one = new LanguageModelScore.Accumulator();
+    one.accept(run);
+    LanguageModelScore score = one.result();
+    long tokens = score.tokens();
+    return new double[] {tokens, score.meanLoss() * tokens, Math.rint(score.accuracy() * tokens)};
   }
 
   @Override
-  public Map<String, Double> scores() {
-    LanguageModelScore score = tokens.result();
+  public Map<String, Double> scores(List<double[]> runs) {
+    double[] sums = new double[3];
+    runs.forEach(run -> Arrays.setAll(sums, i -> sums[i] + run[i]));
+    LanguageModelScore score =
+        new LanguageModelScore((long) sums[0], sums[1] / sums[0], sums[2] / sums[0]);
     return new TreeMap<>(
         Map.of(
             LOG_PERPLEXITY, score.meanLoss(),

@@ -56,7 +56,7 @@ class ReportTest {
       List<Batch> batches = Batches.ofTokens(tokenizer, data, 100);
       Map<String, Metric> metrics = Map.of("acc", Metric.ACC);
       TaskPass pass =
-          new TaskPass(ModelReplicas.of(model), batches, () -> new LabelPredictions(data, metrics));
+          new TaskPass(ModelReplicas.of(model), batches, new LabelPredictions(data, metrics));
       HeadImportance importance = HeadImportance.measure(model, batches);
       scores = importance.scores(HeadImportance.Kind.PAPER);
       curves.add("least <first>", List.of(follow(model, pass, scores.plan())));
