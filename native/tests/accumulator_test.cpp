@@ -82,7 +82,8 @@ const std::vector<int32_t> kGradients = {BERTOLOGY_HEAD_GRADIENTS, BERTOLOGY_TOK
 /// So many examples that a run takes several passes on any device.
 std::vector<int64_t> many_lengths() {
   std::vector<int64_t> lengths;
-  for (int64_t tokens = 0; tokens <= backend().tokens_per_pass(true) + 300; tokens += lengths.back())
+  for (int64_t tokens = 0; tokens <= backend().tokens_per_pass(true) + 300;
+       tokens += lengths.back())
     lengths.push_back(90 - static_cast<int64_t>(lengths.size()) * 37 % 60);
   return lengths;
 }
