@@ -61,7 +61,7 @@ final class EmbeddedRun {
     UciSentences sentences = UciSentences.load();
     try (Tokenizer tokenizer = Tokenizer.load(modelFolder())) {
       List<Batch> train = Batches.ofTokens(tokenizer, sentences.train(), TOKENS_PER_BATCH);
-      trainClassifier(models, train, sentences.train());
+      SentenceClassifier.train(models, train, sentences.train());
       LabelledTask task =
           new LabelledTask(
               "sentiment", modelFolder(), sentences.test(), Map.of(ACCURACY, Metric.ACC), ACCURACY);
