@@ -67,16 +67,6 @@ final class Comparisons {
     return List.copyOf(all);
   }
 
-  /** Rows for which there is nothing to run in this version. */
-  static List<Row> absent() {
-    return List.of(
-        Row.notRun(
-            "ablation/full-evaluations",
-            "the loss without each single head in one sweep",
-            "as many whole runs",
-            "this version has no sweep over masks; ablation-full-evaluations has the whole runs"));
-  }
-
   private static double tolerance(DType dtype) {
     return dtype == FLOAT32 ? FLOAT32_TOLERANCE : BFLOAT16_TOLERANCE;
   }
@@ -198,13 +188,18 @@ final class Comparisons {
   private Comparison ablation() {
     Texts texts = Texts.likeMrpc(few(FEW_TEXTS));
     return new Comparison(
-        "ablation-full-evaluations",
-        "the loss without each single head, by a whole run for each",
+        "ablation",
+        "the loss without each single head, in one sweep",
         BERT_BASE,
         FLOAT32,
         texts,
-        OwnWork.fullEvaluations(BERT_BASE, FLOAT32, texts),
-        List.of(),
+        OwnWork.ablation(BERT_BASE, FLOAT32, texts),
+        List.of(
+            new Own(
+                "full-evaluations",
+                "as many whole runs",
+                OwnWork.fullEvaluations(BERT_BASE, FLOAT32, texts),
+                false)),
         false);
   }
 

@@ -148,6 +148,16 @@ public final class OwnWork {
     return maps;
   }
 
+  /** The loss without each single head, in one sweep. */
+  static Function<Setting, Timed> ablation(Subject subject, DType dtype, Texts texts) {
+    return setting -> {
+      Model model = setting.model(subject, dtype);
+      Batch batch = texts.batch(model);
+      RunOptions sweep = RunOptions.capturing(Capture.LOSS).headMasks(singleHeadMasks(model));
+      return Timed.uncounted(batch.examples(), () -> model.run(batch, sweep).close());
+    };
+  }
+
   /** The loss without each single head, by a whole run for each. */
   static Function<Setting, Timed> fullEvaluations(Subject subject, DType dtype, Texts texts) {
     return setting -> {

@@ -53,11 +53,8 @@ final class PeersCommand implements Callable<Integer> {
         comparisons.all().stream()
             .filter(comparison -> arguments.chooses(comparison.name()))
             .toList();
-    List<Row> absent =
-        Comparisons.absent().stream().filter(row -> arguments.chooses(row.name())).toList();
     boolean ranks = arguments.chooses(Ranks.NAME);
-    arguments.require(
-        !chosen.isEmpty() || !absent.isEmpty() || ranks, "no comparison has such a name");
+    arguments.require(!chosen.isEmpty() || ranks, "no comparison has such a name");
     PrintWriter out = spec.commandLine().getOut();
     if (arguments.list()) {
       chosen.forEach(comparison -> out.println(comparison.name()));
@@ -77,7 +74,6 @@ final class PeersCommand implements Callable<Integer> {
         // What is there when the next one fails is not lost.
         write(session.results(), output);
       }
-      absent.forEach(session::add);
       if (ranks) {
         Ranks.run(session, setting, arguments.quick());
         progress(out, session, Ranks.NAME);

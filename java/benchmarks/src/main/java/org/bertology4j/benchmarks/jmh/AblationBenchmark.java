@@ -47,6 +47,12 @@ public class AblationBenchmark {
     model.close();
   }
 
+  /** All in one run. */
+  @Benchmark
+  public void sweep() {
+    model.run(texts, RunOptions.capturing(Capture.LOSS).headMasks(masks)).close();
+  }
+
   /** As many whole runs as there are heads. */
   @Benchmark
   public void fullEvaluations() {
