@@ -24,13 +24,158 @@ struct Forward {
   bool resident;         // one tile holds all keys of a sequence; else two take turns
 };
 
-/// Keys whose scores a warp holds at a time, as many as registers allow.
+/// Keys whose scores a warp holds at a time, as many as registers allow; and of each of two tiles
+/// that take turns.
 template <class Product, int kDim>
-constexpr int kChunk = kDim <= 64 ? 64 : 32;
+constexpr int kChunk = kDim <= 32   ? 64
+                       : kDim <= 64 ? 48
+                                    : 32;
 
-/// Keys of each of two tiles that take turns.
-template <int kDim>
-constexpr int kTurnKeys = kDim <= 64 ? 64 : 32;
+/// Warps of a block, as many as registers allow: those of half precision have half as much to hold.
+template <class Product, int kDim>
+constexpr int kForwardWarps = kMaxWarps;
+template <class Half, int kDim>
+constexpr int kForwardWarps<HalfProduct<Half>, kDim> = kDim <= 64 ? 2 * kMaxWarps : kMaxWarps;
+
+/// Keys or values in shared memory, and how products take them from there. float32: as they are in
+/// memory, copied without a detour.
+template <class Product, int kDim>
+struct KeyTile {
+  using Element = float;
+
+  static __device__ __forceinline__ void load(float* tile, const float* from, int64_t stride,
+                                              int rows, int padded, int dim, bool aligned) {
+    load_tile<kDim>(tile, from, stride, rows, padded, dim, aligned);
+  }
+  /// What a lane has of sixteen columns of a query: from kLaneColumns t on, of which `count` are
+  /// there.
+  static constexpr int kLaneColumns = 4;
+  static __device__ __forceinline__ float4 query(const float* row, int count, bool aligned) {
+    return load_four(row, count, aligned);
+  }
+  /// scores of eight keys and the next eight, from row `first` of the tile on, grow by what sixteen
+  /// columns add.
+  static __device__ __forceinline__ void multiply_keys(float (&scores)[4], float (&next)[4],
+                                                       const typename Product::Left& left,
+                                                       const float* tile, int first, int k,
+                                                       Lane lane) {
+    Product::multiply(scores, left, Product::right(row_of<kDim, 0>(tile, first, k, lane)));
+    Product::multiply(next, left, Product::right(row_of<kDim, 1>(tile, first, k, lane)));
+  }
+  static __device__ __forceinline__ void multiply_values(float (&output)[kDim / 8][4],
+                                                         const typename Product::Left& left,
+                                                         const float* tile, int first, Lane lane) {
+    multiply_columns<Product, kDim>(output, left, tile, first, lane);
+  }
+  static __device__ __forceinline__ void store(float* to, int64_t stride, int rows, int dim,
+                                               const float (&output)[kDim / 8][4], float factor,
+                                               bool aligned, Lane lane) {
+    store_all<kDim>(to, stride, rows, dim, output, factor, aligned, lane);
+  }
+};
+
+/// Half precision: rounded once, when they come; half as large, and read with ldmatrix, four
+/// matrices of 8 x 8 at a time.
+template <class Half, int kDim>
+struct KeyTile<HalfProduct<Half>, kDim> {
+  using Element = uint16_t;
+  using Product = HalfProduct<Half>;
+
+  /// Where the eight columns of a chunk are: chunks change places so that those of eight rows lie
+  /// in different banks.
+  static __device__ __forceinline__ uint16_t* at(uint16_t* tile, int row, int chunk) {
+    return tile + row * kDim + 8 * (chunk ^ (kDim % 64 == 0 ? row % 8 : row / 2 % 4));
+  }
+  static __device__ __forceinline__ void load(uint16_t* tile, const float* from, int64_t stride,
+                                              int rows, int padded, int dim, bool aligned) {
+    constexpr int kFours = kDim / 4;
+#pragma unroll 4
+    for (int i = threadIdx.x; i < padded * kFours; i += blockDim.x) {
+      const int row = i / kFours;
+      const int four = i % kFours;
+      const float4 v =
+          load_four(from + row * stride + 4 * four, row < rows ? dim - 4 * four : 0, aligned);
+      store_shared(at(tile, row, four / 2) + four % 2 * 4, Half::pack(v.x, v.y),
+                   Half::pack(v.z, v.w));
+    }
+  }
+  static constexpr int kLaneColumns = 2;
+  static __device__ __forceinline__ float4 query(const float* row, int count, bool aligned) {
+    const float2 a = load_two(row, count, aligned);
+    const float2 b = load_two(row + 8, count - 8, aligned);
+    return {a.x, a.y, b.x, b.y};
+  }
+  static __device__ __forceinline__ void multiply_keys(float (&scores)[4], float (&next)[4],
+                                                       const typename Product::Left& left,
+                                                       const uint16_t* tile, int first, int k,
+                                                       Lane) {
+    const int l = threadIdx.x % kWarp;
+    typename Product::Right right[2];
+    load_matrices<false>(right, tile, first + l / 16 * 8 + l % 8, 2 * k + l / 8 % 2);
+    Product::multiply(scores, left, right[0]);
+    Product::multiply(next, left, right[1]);
+  }
+  static __device__ __forceinline__ void multiply_values(float (&output)[kDim / 8][4],
+                                                         const typename Product::Left& left,
+                                                         const uint16_t* tile, int first, Lane) {
+    const int l = threadIdx.x % kWarp;
+#pragma unroll
+    for (int c = 0; c < kDim / 8; c += 2) {
+      typename Product::Right right[2];
+      load_matrices<true>(right, tile, first + l % 16, c + l / 16);
+      Product::multiply(output[c], left, right[0]);
+      Product::multiply(output[c + 1], left, right[1]);
+    }
+  }
+  static __device__ __forceinline__ void store(float* to, int64_t stride, int rows, int dim,
+                                               const float (&output)[kDim / 8][4], float factor,
+                                               bool aligned, Lane lane) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = lane.g + 8 * half;
+      if (row >= rows) continue;
+#pragma unroll
+      for (int c = 0; c < kDim / 8; ++c) {
+        const int column = 8 * c + 2 * lane.t;
+        float* place = to + row * stride + column;
+        const float x = factor * output[c][2 * half];
+        const float y = factor * output[c][2 * half + 1];
+        if (aligned && column + 1 < dim) {
+          *reinterpret_cast<float2*>(place) = {x, y};
+        } else {
+          if (column < dim) place[0] = x;
+          if (column + 1 < dim) place[1] = y;
+        }
+      }
+    }
+  }
+
+ private:
+  static __device__ __forceinline__ float2 load_two(const float* from, int count, bool aligned) {
+    if (aligned && count >= 2) return *reinterpret_cast<const float2*>(from);
+    return {count > 0 ? from[0] : 0.0f, count > 1 ? from[1] : 0.0f};
+  }
+  /// Two right matrices of 16 x 8; each lane names a row of one of their four quarters.
+  template <bool kTransposed>
+  static __device__ __forceinline__ void load_matrices(typename Product::Right (&right)[2],
+                                                       const uint16_t* tile, int row, int chunk) {
+    const uint32_t from = static_cast<uint32_t>(
+        __cvta_generic_to_shared(at(const_cast<uint16_t*>(tile), row, chunk)));
+    if (kTransposed) {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(right[0].r[0]), "=r"(right[0].r[1]), "=r"(right[1].r[0]),
+                     "=r"(right[1].r[1])
+                   : "r"(from)
+                   : "memory");
+    } else {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(right[0].r[0]), "=r"(right[0].r[1]), "=r"(right[1].r[0]),
+                     "=r"(right[1].r[1])
+                   : "r"(from)
+                   : "memory");
+    }
+  }
+};
 
 /// Rows of probabilities on their way to memory: so many floats apart that no bank is met twice.
 template <class Product, int kDim>
@@ -75,7 +220,8 @@ struct QueryFragments<FloatProduct, 128> {
 template <class Product, int kDim>
 __device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<Product, kDim> / 8][4],
                                               const QueryFragments<Product, kDim>& query,
-                                              const float* keys, int first, int end, Lane lane) {
+                                              const typename KeyTile<Product, kDim>::Element* keys,
+                                              int first, int end, Lane lane) {
 #pragma unroll
   for (int j = 0; j < kChunk<Product, kDim> / 8; j += 2) {
 #pragma unroll
@@ -83,11 +229,8 @@ __device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<Product, kD
     if (first + 8 * j >= end) continue;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-      const auto left = query.left(k);
-      Product::multiply(scores[j], left,
-                        Product::right(row_of<kDim, 0>(keys, first + 8 * j, k, lane)));
-      Product::multiply(scores[j + 1], left,
-                        Product::right(row_of<kDim, 1>(keys, first + 8 * j, k, lane)));
+      KeyTile<Product, kDim>::multiply_keys(scores[j], scores[j + 1], query.left(k), keys,
+                                            first + 8 * j, k, lane);
     }
   }
 }
@@ -138,9 +281,11 @@ struct RowState {
 };
 
 template <class Product, int kDim>
-__global__ void __launch_bounds__(kMaxWarps* kWarp)
+__global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     forward(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
   constexpr int kKeys = kChunk<Product, kDim>;
+  using Tile = KeyTile<Product, kDim>;
+  using Element = typename Tile::Element;
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
@@ -153,24 +298,26 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   const float scale = shape.scale * kLog2E;
   const float* key = shape.key + at.first_key * shape.key_stride + at.column;
   const float* value = shape.value + at.first_key * shape.key_stride + at.column;
-  const int tile_floats = op.tile_keys * kDim;
-  float* query_shared = shared + (op.resident ? 2 : 4) * tile_floats;
+  Element* const tiles_shared = reinterpret_cast<Element*>(shared);
+  const int tile_elements = op.tile_keys * kDim;
+  float* query_shared =
+      reinterpret_cast<float*>(tiles_shared + (op.resident ? 2 : 4) * tile_elements);
   float* staged = query_shared + blockDim.x / kWarp * QueryFragments<Product, kDim>::kSharedFloats +
                   warp * kStagedRows * kStagedStride<Product, kDim>;
 
   const auto keys_of = [&](int tile) {
-    return shared + (op.resident ? 0 : tile % 2 * 2 * tile_floats);
+    return tiles_shared + (op.resident ? 0 : tile % 2 * 2 * tile_elements);
   };
   const auto load = [&](int tile, bool values) {
     const int first = tile * op.tile_keys;
     const int rows = min(op.tile_keys, at.keys - first);
     const int padded = (rows + 15) / 16 * 16;
     const int64_t offset = first * shape.key_stride;
-    load_tile<kDim>(keys_of(tile), key + offset, shape.key_stride, rows, padded, shape.head_dim,
-                    shape.aligned);
+    Tile::load(keys_of(tile), key + offset, shape.key_stride, rows, padded, shape.head_dim,
+               shape.aligned);
     if (values) {
-      load_tile<kDim>(keys_of(tile) + tile_floats, value + offset, shape.key_stride, rows, padded,
-                      shape.head_dim, shape.aligned);
+      Tile::load(keys_of(tile) + tile_elements, value + offset, shape.key_stride, rows, padded,
+                 shape.head_dim, shape.aligned);
     }
   };
 
@@ -214,18 +361,18 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     QueryFragments<Product, kDim> query(query_shared);
     const float* query_row = shape.query +
                              (at.first_query + first_row + lane.g) * shape.query_stride +
-                             at.column + 4 * lane.t;
+                             at.column + Tile::kLaneColumns * lane.t;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-      const int count = shape.head_dim - 16 * k - 4 * lane.t;
-      query.set(k, load_four(query_row + 16 * k, lane.g < rows ? count : 0, shape.aligned),
-                load_four(query_row + 8 * shape.query_stride + 16 * k,
-                          lane.g + 8 < rows ? count : 0, shape.aligned));
+      const int count = shape.head_dim - 16 * k - Tile::kLaneColumns * lane.t;
+      query.set(k, Tile::query(query_row + 16 * k, lane.g < rows ? count : 0, shape.aligned),
+                Tile::query(query_row + 8 * shape.query_stride + 16 * k,
+                            lane.g + 8 < rows ? count : 0, shape.aligned));
     }
 
     float output[kDim / 8][4] = {};
     RowState upper, lower;
-    each_chunk(true, [&](int first, const float* tile, int row, int end) {
+    each_chunk(true, [&](int first, const Element* tile, int row, int end) {
       float scores[kKeys / 8][4];
       multiply_keys<Product, kDim>(scores, query, tile, row, end, lane);
       scale_scores(scores, scale, first + row, seen_upper, seen_lower, lane);
@@ -259,8 +406,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 #pragma unroll
       for (int j = 0; j < kKeys / 8; j += 2) {
         if (row + 8 * j >= end) continue;
-        multiply_columns<Product, kDim>(output, left_of<Product>(scores[j], scores[j + 1]),
-                                        tile + tile_floats, row + 8 * j, lane);
+        Tile::multiply_values(output, left_of<Product>(scores[j], scores[j + 1]),
+                              tile + tile_elements, row + 8 * j, lane);
       }
     });
 
@@ -295,11 +442,11 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     }
     const int64_t offset = first_row * at.width;
     if (op.head_outputs != nullptr) {
-      store_all<kDim>(at.dense(op.head_outputs) + offset, at.width, rows, shape.head_dim, output,
-                      1.0f, shape.aligned, lane);
+      Tile::store(at.dense(op.head_outputs) + offset, at.width, rows, shape.head_dim, output, 1.0f,
+                  shape.aligned, lane);
     }
-    store_all<kDim>(at.dense(op.context) + offset, at.width, rows, shape.head_dim, output, mask,
-                    shape.aligned, lane);
+    Tile::store(at.dense(op.context) + offset, at.width, rows, shape.head_dim, output, mask,
+                shape.aligned, lane);
 
     if (op.probabilities == nullptr) continue;
     // Once more over the keys: now the sums are known.
@@ -307,7 +454,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
         at.map(op.probabilities, shape, sequence, head) + static_cast<int64_t>(first_row) * at.keys;
     const float upper_sum = upper.maximum + upper_log * kLog2E;
     const float lower_sum = lower.maximum + lower_log * kLog2E;
-    each_chunk(false, [&](int first, const float* tile, int row, int end) {
+    each_chunk(false, [&](int first, const Element* tile, int row, int end) {
       float scores[kKeys / 8][4];
       multiply_keys<Product, kDim>(scores, query, tile, row, end, lane);
       scale_scores(scores, scale, first + row, seen_upper, seen_lower, lane);
@@ -344,18 +491,20 @@ void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
   const int64_t keys = longest(in.keys);
   Context& context = stream.context();
   // Some warps more than there are queries help to load the keys.
-  int64_t warps = std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,
-                                      std::min<int64_t>(4, (keys + 15) / 16), kMaxWarps);
+  int64_t warps =
+      std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,
+                          std::min<int64_t>(4, (keys + 15) / 16), kForwardWarps<Product, kDim>);
   const int64_t warp_floats =
       QueryFragments<Product, kDim>::kSharedFloats +
       (op.probabilities == nullptr ? 0 : kStagedRows * kStagedStride<Product, kDim>);
   const auto shared_bytes = [&](int64_t tile_keys, int64_t tiles) {
-    return static_cast<int64_t>(sizeof(float)) *
-           (2 * tiles * tile_keys * kDim + warps * warp_floats);
+    return 2 * tiles * tile_keys * kDim *
+               static_cast<int64_t>(sizeof(typename KeyTile<Product, kDim>::Element)) +
+           static_cast<int64_t>(sizeof(float)) * warps * warp_floats;
   };
   const int64_t limit = context.shared_memory_per_block();
   op.resident = shared_bytes(round_up(keys, 16), 1) <= limit;
-  op.tile_keys = static_cast<int>(op.resident ? round_up(keys, 16) : kTurnKeys<kDim>);
+  op.tile_keys = static_cast<int>(op.resident ? round_up(keys, 16) : kChunk<Product, kDim>);
   while (!op.resident && shared_bytes(op.tile_keys, 2) > limit) --warps;
   const int64_t shared = shared_bytes(op.tile_keys, op.resident ? 1 : 2);
   allow_shared_memory(context, forward<Product, kDim>, shared);

@@ -93,7 +93,7 @@ struct HeadRows {
 };
 
 // ----------------------------------------------------------------------------------------------
-// accesses of 16 bytes, which the compiler takes apart now and then
+// accesses of 8 and 16 bytes, which the compiler takes apart now and then
 
 __device__ __forceinline__ float4 load_shared(const float* from) {
   float4 v;
@@ -102,6 +102,12 @@ __device__ __forceinline__ float4 load_shared(const float* from) {
                : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(from)))
                : "memory");
   return v;
+}
+__device__ __forceinline__ void store_shared(void* to, uint32_t low, uint32_t high) {
+  asm volatile(
+      "st.shared.v2.b32 [%0], {%1, %2};" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+      "r"(low), "r"(high)
+      : "memory");
 }
 __device__ __forceinline__ void store_global(float* to, const float4& v) {
   asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
