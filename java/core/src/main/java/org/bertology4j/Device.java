@@ -1,6 +1,7 @@
 package org.bertology4j;
 
 import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.function.Function;
 import org.bertology4j.internal.CudaLibrary;
 import org.bertology4j.internal.Native;
@@ -172,6 +173,49 @@ public final class Device implements AutoCloseable {
           Native.check(bertology.bertology_device_copy_peak(handle, seconds, bytes));
           return bytes[0];
         });
+  }
+
+  /**
+   * Times one operation alone, on random numbers, in turn with a copy of as many bytes and, if it
+   * is a matrix product and this a CUDA device, with cuBLAS. Other work on the machine disturbs it.
+   *
+   * @param config the shape of the layer
+   * @param dtype the type that products take their inputs in
+   * @param examples how many texts there are
+   * @param length tokens of each text
+   * @param seconds about how long to measure
+   */
+  public OperationTiming measure(
+      Operation operation,
+      ModelConfig config,
+      DType dtype,
+      int examples,
+      int length,
+      double seconds) {
+    double[] measures = new double[bertology.BERTOLOGY_MEASURE_COUNT];
+    Native.check(
+        resource.use(
+            () ->
+                NativeConfig.use(
+                    config,
+                    dtype,
+                    shape ->
+                        bertology.bertology_device_measure(
+                            handle,
+                            operation.code(),
+                            shape,
+                            examples,
+                            length,
+                            seconds,
+                            measures))));
+    double library = measures[bertology.BERTOLOGY_MEASURE_LIBRARY_SECONDS];
+    return new OperationTiming(
+        operation,
+        measures[bertology.BERTOLOGY_MEASURE_SECONDS],
+        library > 0 ? OptionalDouble.of(library) : OptionalDouble.empty(),
+        measures[bertology.BERTOLOGY_MEASURE_COPY_SECONDS],
+        measures[bertology.BERTOLOGY_MEASURE_LEAST_BYTES],
+        measures[bertology.BERTOLOGY_MEASURE_LEAST_FLOPS]);
   }
 
   static int code(DType dtype) {

@@ -1,6 +1,5 @@
 package org.bertology4j;
 
-import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -19,10 +18,8 @@ import org.bertology4j.internal.ParameterMap;
 import org.bertology4j.internal.Resource;
 import org.bertology4j.internal.TensorStaging;
 import org.bertology4j.internal.binding.bertology;
-import org.bertology4j.internal.binding.bertology_config;
 import org.bertology4j.internal.binding.bertology_device;
 import org.bertology4j.internal.binding.bertology_model;
-import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 
 /**
@@ -108,53 +105,19 @@ public final class Model implements AutoCloseable {
   // ------------------------------------------------------------------------------------ loading
 
   private bertology_model create() {
-    ByteBuffer memory = ByteBuffer.allocateDirect(new bertology_config((Pointer) null).sizeof());
-    bertology_config shape = new bertology_config(new BytePointer(memory));
-    shape.num_hidden_layers(config.numHiddenLayers());
-    shape.num_attention_heads(config.numAttentionHeads());
-    shape.hidden_size(config.hiddenSize());
-    shape.intermediate_size(config.intermediateSize());
-    shape.vocab_size(config.vocabSize());
-    shape.max_position_embeddings(config.maxPositionEmbeddings());
-    shape.type_vocab_size(config.typeVocabSize());
-    shape.hidden_act(
-        switch (config.hiddenAct()) {
-          case GELU -> bertology.BERTOLOGY_GELU;
-          case GELU_NEW -> bertology.BERTOLOGY_GELU_NEW;
-          case RELU -> bertology.BERTOLOGY_RELU;
-          case SILU -> bertology.BERTOLOGY_SILU;
-          case TANH -> bertology.BERTOLOGY_TANH;
-        });
-    shape.layer_norm_eps(config.layerNormEps());
-    shape.num_labels(config.labels().size());
-    shape.pooling(code(config.pooling()));
-    shape.dtype(Device.code(dtype));
-    shape.model_type(
-        switch (config.architecture()) {
-          case BERT -> bertology.BERTOLOGY_BERT;
-          case GPT2 -> bertology.BERTOLOGY_GPT2;
-          case OPENAI_GPT -> bertology.BERTOLOGY_OPENAI_GPT;
-        });
-    shape.scale_attn_weights(config.scaleAttnWeights() ? 1 : 0);
-    shape.scale_attn_by_inverse_layer_idx(config.scaleAttnByInverseLayerIdx() ? 1 : 0);
     bertology_model created = new bertology_model((Pointer) null);
     try {
-      Native.check(share.use(at -> bertology.bertology_model_create(at, shape, created)));
+      Native.check(
+          share.use(
+              at ->
+                  NativeConfig.use(
+                      config,
+                      dtype,
+                      shape -> bertology.bertology_model_create(at, shape, created))));
     } catch (BertologyException e) {
       throw new BertologyException(e.kind(), checkpoint.source() + ": " + e.getMessage(), e);
     }
     return created;
-  }
-
-  private static int code(ModelConfig.Pooling pooling) {
-    return switch (pooling) {
-      case POOLER -> bertology.BERTOLOGY_POOLER;
-      case CLS -> bertology.BERTOLOGY_CLS;
-      case CLS_NORMALIZED -> bertology.BERTOLOGY_CLS_NORMALIZED;
-      case MEAN -> bertology.BERTOLOGY_MEAN;
-      case MEAN_NORMALIZED -> bertology.BERTOLOGY_MEAN_NORMALIZED;
-      case LAST -> bertology.BERTOLOGY_LAST;
-    };
   }
 
   private void loadParameters() {
@@ -515,7 +478,8 @@ public final class Model implements AutoCloseable {
           TensorStaging biases = new TensorStaging(1);
           biases.set(0, bias, labels.size());
           Native.check(
-              bertology.bertology_model_set_classifier_shape(handle, labels.size(), code(pooling)));
+              bertology.bertology_model_set_classifier_shape(
+                  handle, labels.size(), NativeConfig.code(pooling)));
           Native.check(
               bertology.bertology_model_set_parameter(
                   handle, "classifier.weight", weights.tensors()));

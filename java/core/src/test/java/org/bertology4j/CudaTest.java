@@ -71,6 +71,20 @@ class CudaTest {
   }
 
   @ParameterizedTest
+  @EnumSource(DType.class)
+  void operationsAreMeasured(DType dtype) {
+    try (Device device = Device.open("cuda:0")) {
+      boolean library = device.description().contains("matrix products: cuBLAS");
+      for (Operation operation : Operation.values()) {
+        OperationTiming timing = DeviceTest.assertMeasured(device, operation, dtype);
+        if (operation == Operation.QUERY_KEY_VALUE) {
+          assertEquals(library, timing.librarySeconds().isPresent());
+        }
+      }
+    }
+  }
+
+  @ParameterizedTest
   @MethodSource("goldens")
   void capturesAreThoseOfTheReference(String name) {
     try (Golden golden = new Golden(name);

@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import com.google.gson.JsonObject;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -118,5 +119,35 @@ class DeviceTest {
         assertThrows(BertologyException.class, () -> Model.load(folder, options).close());
     assertEquals(Kind.UNSUPPORTED, e.kind());
     assertHas("dtype float16: this device has no instructions for it", e.getMessage());
+  }
+
+  @Test
+  void operationsAreMeasured() {
+    try (Device cpu = Device.open("cpu", 1)) {
+      for (Operation operation : Operation.values()) {
+        assertMeasured(cpu, operation, DType.FLOAT32);
+      }
+    }
+  }
+
+  /** Times mean nothing in a shape this small; that they are there does. */
+  static OperationTiming assertMeasured(Device device, Operation operation, DType dtype) {
+    JsonObject json = new JsonObject();
+    json.addProperty("num_hidden_layers", 1);
+    json.addProperty("num_attention_heads", 2);
+    json.addProperty("hidden_size", 16);
+    json.addProperty("intermediate_size", 24);
+    json.addProperty("vocab_size", 20);
+    json.addProperty("max_position_embeddings", 8);
+    json.addProperty("type_vocab_size", 2);
+    OperationTiming timing =
+        device.measure(operation, ModelConfig.fromJson(json, "tiny"), dtype, 2, 6, 0);
+    assertEquals(operation, timing.operation());
+    assertTrue(timing.seconds() > 0, timing.toString());
+    assertTrue(timing.copySeconds() > 0, timing.toString());
+    assertTrue(timing.leastBytes() > 0, timing.toString());
+    boolean library = device.description().contains("matrix products: cuBLAS");
+    assertTrue(library || timing.librarySeconds().isEmpty(), timing.toString());
+    return timing;
   }
 }

@@ -19,6 +19,8 @@ import org.bertology4j.HeadGradientAccumulator;
 import org.bertology4j.HeadImportance;
 import org.bertology4j.Model;
 import org.bertology4j.ModelConfig;
+import org.bertology4j.Operation;
+import org.bertology4j.OperationTiming;
 import org.bertology4j.RunOptions;
 import org.bertology4j.checkpoint.Checkpoint;
 import picocli.CommandLine.Command;
@@ -72,6 +74,7 @@ final class BenchCommand implements Callable<Integer> {
   private static final int USUAL_LENGTH = 50;
   private static final int GPT2_LENGTH = 128;
   private static final double SECONDS_OF_A_PEAK = 0.2;
+  private static final double SECONDS_OF_AN_OPERATION = 0.1;
 
   @Option(
       names = "--shape",
@@ -170,8 +173,67 @@ final class BenchCommand implements Callable<Integer> {
           "peak MB: resident memory of the host at most so far, the Java machine's included; the"
               + " weights are %d MB as float32%n",
           model.parameterCount() * Float.BYTES / 1_000_000);
+      operations(out, model, batch);
     }
     return 0;
+  }
+
+  /** Each operation of a layer alone, in texts as long as the batch's are on average. */
+  private void operations(PrintWriter out, Model model, Batch batch) {
+    int mean = Math.round((float) batch.tokens() / batch.examples());
+    double peak = model.device().matrixPeak(model.dtype(), SECONDS_OF_A_PEAK);
+    out.printf(
+        Locale.ROOT,
+        "%noperations of %d texts of %d tokens, against a copy of the least bytes that they move,"
+            + " the peak of%nproducts (%.0f GFLOP/s), and cuBLAS%n%n"
+            + "                                 \u00b5s  of a copy    GFLOP/s  of the peak"
+            + "  cuBLAS \u00b5s  of cuBLAS%n",
+        batch.examples(),
+        mean,
+        peak / 1e9);
+    for (Operation operation : Operation.values()) {
+      OperationTiming timing =
+          model
+              .device()
+              .measure(
+                  operation,
+                  model.config(),
+                  model.dtype(),
+                  batch.examples(),
+                  mean,
+                  SECONDS_OF_AN_OPERATION);
+      out.printf(
+          Locale.ROOT,
+          "%-26s %9.1f %10.2f %10s %12s %10s %10s%n",
+          operation,
+          timing.seconds() * 1e6,
+          timing.copySeconds() / timing.seconds(),
+          timing.leastFlops() == 0
+              ? ""
+              : number("%.0f", timing.leastFlops() / timing.seconds() / 1e9),
+          timing.leastFlops() == 0
+              ? ""
+              : number("%.2f", timing.leastFlops() / timing.seconds() / peak),
+          timing.librarySeconds().isPresent()
+              ? number("%.1f", timing.librarySeconds().getAsDouble() * 1e6)
+              : "",
+          timing.librarySeconds().isPresent()
+              ? number("%.2f", timing.librarySeconds().getAsDouble() / timing.seconds())
+              : "");
+      out.flush();
+    }
+    out.printf(
+        "%nof a copy, of cuBLAS: the speed of the operation as a part of theirs; above 1 it is"
+            + " faster.%n");
+    boolean library = model.device().description().contains("matrix products: cuBLAS");
+    if (!library && model.device().name().startsWith("cuda")) {
+      out.println(
+          "cuBLAS was not found: the products have nothing to be held against but the peak.");
+    }
+  }
+
+  private static String number(String format, double value) {
+    return String.format(Locale.ROOT, format, value);
   }
 
   /** Passes and peak measurements in turn, so that both see the same machine. */

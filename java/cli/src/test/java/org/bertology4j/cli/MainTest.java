@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import org.bertology4j.Operation;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -45,6 +46,9 @@ class MainTest {
   void benchmarkOfOneText() {
     String out = Cli.succeeds("bench", "--examples", 1, "--rounds", 1);
     assertTrue(out.contains("importance"), out);
+    for (Operation operation : Operation.values()) {
+      assertTrue(out.contains("\n" + operation + " "), out);
+    }
   }
 
   @ParameterizedTest
