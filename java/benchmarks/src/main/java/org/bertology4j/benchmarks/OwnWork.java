@@ -188,15 +188,17 @@ public final class OwnWork {
     return masks;
   }
 
-  /** What a peer must compute, out of a model of ours. */
-  static float[] outputs(Model model, PeerTask task) {
+  /** What a peer must compute, tensor by tensor, out of a model of ours. */
+  static List<float[]> outputs(Model model, PeerTask task) {
     Batch batch =
         Batch.of(task.ids().toArray(new int[0][]))
             .withLabels(task.labels().stream().mapToInt(Integer::intValue).toArray());
     int layers = model.config().numHiddenLayers();
     return switch (task.kind()) {
       case IMPORTANCE ->
-          floats(HeadImportance.measure(model, List.of(batch)).scores(HeadImportance.Kind.PAPER));
+          List.of(
+              floats(
+                  HeadImportance.measure(model, List.of(batch)).scores(HeadImportance.Kind.PAPER)));
       case IMPORTANCE_OF_THE_SCRIPT -> {
         HeadImportance importance =
             HeadImportance.measure(
@@ -204,13 +206,12 @@ public final class OwnWork {
                 List.of(batch),
                 new HeadImportance.Accumulator(model).withHf(1).withEntropies(),
                 run -> {});
-        yield joined(
-            List.of(
-                floats(importance.scores(HeadImportance.Kind.HF)), floats(importance.entropy())));
+        yield List.of(
+            floats(importance.scores(HeadImportance.Kind.HF)), floats(importance.entropy()));
       }
       case FORWARD, LOAD -> {
         try (Activations run = model.run(batch, lastStates(model))) {
-          yield run.hiddenState(layers).toArray();
+          yield List.of(run.hiddenState(layers).toArray());
         }
       }
       case CAPTURES -> {
@@ -222,10 +223,10 @@ public final class OwnWork {
           for (int layer = 0; layer < layers; layer++) {
             parts.add(run.attention(layer, 0).toArray());
           }
-          yield joined(parts);
+          yield List.copyOf(parts);
         }
       }
-      case TRACE -> new float[0];
+      case TRACE -> List.of();
     };
   }
 
@@ -235,15 +236,5 @@ public final class OwnWork {
       flat[i] = (float) scores.get(i / scores.heads(), i % scores.heads());
     }
     return flat;
-  }
-
-  private static float[] joined(List<float[]> parts) {
-    float[] all = new float[parts.stream().mapToInt(part -> part.length).sum()];
-    int at = 0;
-    for (float[] part : parts) {
-      System.arraycopy(part, 0, all, at, part.length);
-      at += part.length;
-    }
-    return all;
   }
 }

@@ -75,12 +75,14 @@ class WorkerTest {
   }
 
   @Test
-  void agreementIsRelative() {
-    float[] expected = {3, 4};
-    assertEquals(0.2, Agreement.between(expected, new float[] {3, 5}, 0.1).difference(), 1e-9);
-    assertFalse(Agreement.between(expected, new float[] {3, 5}, 0.1).agrees());
-    assertFalse(Agreement.between(expected, new float[] {Float.NaN, 4}, 0.1).agrees());
-    assertTrue(Agreement.between(expected, new float[] {3, 4}, 0).agrees());
+  void agreementIsRelativeToEachTensor() {
+    List<float[]> expected = List.of(new float[] {3, 4}, new float[] {3000, 4000});
+    float[] off = {3, 5, 3000, 4000};
+    assertEquals(0.2, Agreement.between(expected, off, 0.1).difference(), 1e-9);
+    assertFalse(Agreement.between(expected, off, 0.1).agrees());
+    float[] notNumbers = {3, 4, Float.NaN, 4000};
+    assertFalse(Agreement.between(expected, notNumbers, 0.1).agrees());
+    assertTrue(Agreement.between(expected, new float[] {3, 4, 3000, 4000}, 0).agrees());
     assertThrows(BertologyException.class, () -> Agreement.between(expected, new float[] {3}, 0.1));
   }
 }
