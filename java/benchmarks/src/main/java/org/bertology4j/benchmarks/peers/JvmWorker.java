@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.util.Optional;
 import java.util.ServiceLoader;
 import java.util.ServiceLoader.Provider;
+import org.bertology4j.BertologyException;
 
 /**
  * A process for one {@link Peer}: libraries that bring their own copies of the same native code
@@ -73,7 +74,7 @@ public final class JvmWorker {
       }
     } catch (Throwable e) { // any failure is an answer
       e.printStackTrace();
-      answer.addProperty("error", e.toString());
+      answer.addProperty("error", e instanceof BertologyException ? e.getMessage() : e.toString());
     }
     return answer;
   }
