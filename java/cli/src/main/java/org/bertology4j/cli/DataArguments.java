@@ -18,7 +18,10 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.TypeConversionException;
 
-/** Which model, which data, and how it is scored; without them, what comes along. */
+/**
+ * Which model, which data, how it is scored, and where results go; without model and data, what
+ * comes along.
+ */
 final class DataArguments {
   static final String NOTHING_TO_CHOOSE =
       "--model_name_or_path is missing: without a model and data, there is nothing to choose";
@@ -75,6 +78,14 @@ final class DataArguments {
       paramLabel = "METRIC",
       description = "score that counts (default: the task's own, such as acc, mcc for cola)")
   private Optional<String> metricName = Optional.empty();
+
+  @Option(
+      names = "--output_dir",
+      paramLabel = "FOLDER",
+      description =
+          "where results go; those of an earlier run are replaced (default with no model and data:"
+              + " bertology-results)")
+  private Optional<Path> outputDir = Optional.empty();
 
   @Mixin private DocumentOptions documents;
 
@@ -140,6 +151,11 @@ final class DataArguments {
   /** The folder or file of the model, unless it comes along. */
   Path model() {
     return model.orElseThrow();
+  }
+
+  /** Where results go. */
+  Path outputDir() {
+    return outputDir.orElse(Path.of("bertology-results"));
   }
 
   Optional<Integer> batchSize() {
@@ -216,7 +232,7 @@ final class DataArguments {
   }
 
   /** Throws what is wrong with them, and where the results of a given model have no place. */
-  void checkUsage(CommandSpec spec, Optional<Path> outputDir) {
+  void checkUsage(CommandSpec spec) {
     documents.checkUsage(spec);
     Usage.require(
         isLanguageModel() || !documents.given(),

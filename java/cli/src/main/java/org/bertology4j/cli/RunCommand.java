@@ -43,14 +43,6 @@ final class RunCommand implements Callable<Integer> {
   @Mixin private DataArguments data;
 
   @Option(
-      names = "--output_dir",
-      paramLabel = "FOLDER",
-      description =
-          "where results go; those of an earlier run are replaced (default with no model and data:"
-              + " bertology-results)")
-  private Optional<Path> outputDir = Optional.empty();
-
-  @Option(
       names = "--importance",
       defaultValue = "paper",
       paramLabel = "KIND",
@@ -143,7 +135,7 @@ final class RunCommand implements Callable<Integer> {
     }
     ImportanceOptions options = new ImportanceOptions(importance, !notByLayer, !notGlobally);
     if (data.isEmbedded()) {
-      Path folder = outputDir.orElse(Path.of("bertology-results"));
+      Path folder = data.outputDir();
       if (data.isLanguageModel()) {
         new EmbeddedLanguageRun(
                 arguments, options, new Results(folder), seed, spec.commandLine().getOut())
@@ -154,7 +146,7 @@ final class RunCommand implements Callable<Integer> {
           .run();
       return 0;
     }
-    Results results = new Results(outputDir.orElseThrow());
+    Results results = new Results(data.outputDir());
     Path model = data.model();
     savePruned.ifPresent(folder -> Outputs.checkModelFolder(folder, model));
     try (ModelReplicas loaded = arguments.load(model)) {
@@ -180,7 +172,7 @@ final class RunCommand implements Callable<Integer> {
         !noCuda || List.of("auto", "cpu").containsAll(arguments.devices()),
         "--no_cuda and --device %s contradict each other",
         String.join(",", arguments.devices()));
-    data.checkUsage(spec, outputDir);
+    data.checkUsage(spec);
     if (data.isEmbedded()) {
       require(!tryMasking && savePruned.isEmpty(), DataArguments.NOTHING_TO_CHOOSE);
       return;

@@ -118,14 +118,6 @@ final class SweepCommand implements Callable<Integer> {
   private Value value;
 
   @Option(
-      names = "--output_dir",
-      paramLabel = "FOLDER",
-      description =
-          "where results go; those of an earlier run are replaced (default with no model and data:"
-              + " bertology-results)")
-  private Optional<Path> outputDir = Optional.empty();
-
-  @Option(
       names = "--resume",
       description =
           "go on with the sweep that was interrupted, from its file sweep.jsonl in the output"
@@ -159,7 +151,7 @@ final class SweepCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     checkUsage();
-    Results results = new Results(outputDir.orElse(Path.of("bertology-results")));
+    Results results = new Results(data.outputDir());
     SweepRun.Options options =
         new SweepRun.Options(
             kind, value, permutations.orElse(PERMUTATIONS), tolerance, seed, resume);
@@ -189,7 +181,7 @@ final class SweepCommand implements Callable<Integer> {
   }
 
   private void checkUsage() {
-    data.checkUsage(spec, outputDir);
+    data.checkUsage(spec);
     Usage.require(
         kind == Kind.SHAPLEY || (permutations.isEmpty() && tolerance.isEmpty()),
         spec,
