@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "model/host_rows.h"
 #include "model/model.h"
 
 namespace bertology {
@@ -28,6 +29,10 @@ std::map<int32_t, std::vector<int32_t>> named_heads(const Config& config, int32_
 
 bool contains(const std::vector<int32_t>& heads, int32_t head) {
   return std::find(heads.begin(), heads.end(), head) != heads.end();
+}
+
+bool unset(const Layer& layer) {
+  return layer.query_key_value.weight == nullptr && layer.query_key_value.bias.empty();
 }
 
 std::vector<int64_t> all_rows(int64_t count) {
@@ -54,7 +59,7 @@ class LayerCut {
     for (const int32_t head : layer.heads) {
       if (!contains(pruned, head)) heads_.push_back(head);
     }
-    if (layer.loaded() && !heads_.empty()) {
+    if (layer.query_key_value.weight != nullptr && !heads_.empty()) {
       const int64_t part = layer.query_key_value.weight->part_outputs();
       const std::vector<int64_t> rows = head_rows(layer.heads, heads_, config.head_dim());
       const std::vector<int64_t> three = three_parts(rows, part);
@@ -63,7 +68,9 @@ class LayerCut {
       const std::vector<float> biases = layer.query_key_value.bias.values(backend);
       std::vector<float> kept;
       for (const int64_t row : three) kept.push_back(biases[static_cast<size_t>(row)]);
-      bias_.set(backend, kept, "attention biases");
+      const int64_t count = static_cast<int64_t>(kept.size());
+      bias_.allocate(backend, count, "attention biases");
+      bias_.set(backend, 0, kept.data(), count);
     }
   }
 
@@ -81,6 +88,7 @@ class LayerCut {
       layer_.query_key_value.bias = std::move(bias_);
     } else {
       layer_.query_key_value = Linear();
+      layer_.weights_set = layer_.biases_set = {};
       layer_.attention_output.weight.reset();
     }
     layer_.heads = std::move(heads_);
@@ -105,10 +113,10 @@ void Model::prune_heads(int32_t count, const int32_t* layers, const int32_t* hea
       check_argument(contains(layer.heads, head), "head ", head, " of layer ", l,
                      " is already pruned");
     }
-    const bool whole = layer.loaded() && !layer.query_key_value.bias.empty() &&
+    constexpr Layer::PartsSet kAll = {true, true, true};
+    const bool whole = layer.weights_set == kAll && layer.biases_set == kAll &&
                        layer.attention_output.weight != nullptr;
-    const bool nothing = !layer.loaded() && layer.query_key_value.bias.empty() &&
-                         layer.attention_output.weight == nullptr;
+    const bool nothing = unset(layer) && layer.attention_output.weight == nullptr;
     check_argument(whole || nothing, "layer ", l,
                    ": its attention parameters are set in part; set all of them first");
   }
@@ -129,7 +137,7 @@ void Model::prune_heads(int32_t count, const int32_t* layers, const int32_t* hea
   for (const auto& [l, pruned] : named) {
     Layer& layer = weights_.layers[static_cast<size_t>(l)];
     // What is pruned before it is loaded was never in the checkpoint.
-    if (!layer.loaded() && layer.attention_output.bias.empty()) layer.available_heads = layer.heads;
+    if (unset(layer) && layer.attention_output.bias.empty()) layer.available_heads = layer.heads;
   }
 }
 
@@ -173,32 +181,33 @@ void Model::restore_heads(int32_t count, const int32_t* layers, const int32_t* h
     const char* const projections[] = {"query", "key", "value"};
     std::vector<float> weights, biases;
     for (int p = 0; p < 3; ++p) {
-      const std::vector<float> all =
-          read_tensor(prefix + projections[p] + ".weight", given[p], {available, width});
-      const std::vector<float> all_biases =
-          read_tensor(prefix + projections[p] + ".bias", given[p + 3], {available});
+      const HostRows all(backend, prefix + projections[p] + ".weight", given[p],
+                         {available, width});
+      const HostRows all_biases(backend, prefix + projections[p] + ".bias", given[p + 3],
+                                {available});
       for (const int64_t row : rows) {
-        weights.insert(weights.end(), all.begin() + row * width, all.begin() + (row + 1) * width);
-        biases.push_back(all_biases[static_cast<size_t>(row)]);
+        const float* from = all.data() + row * width;
+        weights.insert(weights.end(), from, from + width);
+        biases.push_back(all_biases.data()[row]);
       }
     }
-    const std::vector<float> all =
-        read_tensor(prefix + "attention_output.weight", given[6], {width, available});
+    const HostRows all(backend, prefix + "attention_output.weight", given[6], {width, available});
     std::vector<float> output;
     output.reserve(static_cast<size_t>(width) * rows.size());
     for (int64_t r = 0; r < width; ++r) {
-      for (const int64_t column : rows)
-        output.push_back(all[static_cast<size_t>(r * available + column)]);
+      for (const int64_t column : rows) output.push_back(all.data()[r * available + column]);
     }
     const int64_t kept = static_cast<int64_t>(rows.size());
     made.projections = backend.pack(weights.data(), 3 * kept, width, 3, dtype);
     made.output = backend.pack(output.data(), width, kept, 1, dtype);
-    made.bias.set(backend, biases, "attention biases");
+    made.bias.allocate(backend, 3 * kept, "attention biases");
+    made.bias.set(backend, 0, biases.data(), 3 * kept);
     restored.push_back(std::move(made));
   }
   for (Restored& made : restored) {
     made.layer->query_key_value.weight = std::move(made.projections);
     made.layer->query_key_value.bias = std::move(made.bias);
+    made.layer->weights_set = made.layer->biases_set = {true, true, true};
     made.layer->attention_output.weight = std::move(made.output);
     made.layer->heads = std::move(made.heads);
   }

@@ -62,22 +62,31 @@ std::unique_ptr<DeviceMemory> CpuBackend::allocate(int64_t bytes, const char* wh
 }
 
 void CpuBackend::upload(void* device, const void* host, int64_t bytes) {
-  std::memcpy(device, host, static_cast<size_t>(bytes));
+  constexpr int64_t kTaskBytes = 1 << 20;  // most of the time of a large copy is that of new pages
+  parallel((bytes + kTaskBytes - 1) / kTaskBytes, [&](int64_t task, int) {
+    const int64_t first = task * kTaskBytes;
+    std::memcpy(static_cast<char*>(device) + first, static_cast<const char*>(host) + first,
+                static_cast<size_t>(std::min(kTaskBytes, bytes - first)));
+  });
 }
 
 void CpuBackend::download(void* host, const void* device, int64_t bytes) {
   std::memcpy(host, device, static_cast<size_t>(bytes));
 }
 
-std::unique_ptr<PackedMatrix> CpuBackend::pack(const float* rows, int64_t outputs, int64_t inputs,
-                                               int parts, DType dtype) {
-  return std::make_unique<Matrix>(rows, outputs, inputs, parts, dtype);
+void CpuBackend::on_host(int64_t tasks, const std::function<void(int64_t task)>& body) {
+  parallel(tasks, [&](int64_t task, int) { body(task); });
+}
+
+std::unique_ptr<PackedMatrix> CpuBackend::matrix(int64_t outputs, int64_t inputs, int parts,
+                                                 DType dtype) {
+  return std::make_unique<Matrix>(*this, outputs, inputs, parts, dtype);
 }
 
 std::unique_ptr<PackedMatrix> CpuBackend::borrow(const float* rows, int64_t outputs, int64_t inputs,
                                                  DType dtype) {
   if (dtype != BERTOLOGY_FLOAT32) return pack(rows, outputs, inputs, 1, dtype);
-  return Matrix::borrow(rows, outputs, inputs);
+  return Matrix::borrow(*this, rows, outputs, inputs);
 }
 
 std::shared_ptr<Stream> CpuBackend::stream() {

@@ -29,10 +29,11 @@ class CpuBackend final : public Backend {
   std::unique_ptr<DeviceMemory> allocate(int64_t bytes, const char* what) override;
   void upload(void* device, const void* host, int64_t bytes) override;
   void download(void* host, const void* device, int64_t bytes) override;
+  void on_host(int64_t tasks, const std::function<void(int64_t task)>& body) override;
   std::unique_ptr<PinnedMemory> pin(void*, int64_t) override { return nullptr; }
 
-  std::unique_ptr<PackedMatrix> pack(const float* rows, int64_t outputs, int64_t inputs, int parts,
-                                     DType dtype) override;
+  std::unique_ptr<PackedMatrix> matrix(int64_t outputs, int64_t inputs, int parts,
+                                       DType dtype) override;
   std::unique_ptr<PackedMatrix> borrow(const float* rows, int64_t outputs, int64_t inputs,
                                        DType dtype) override;
   std::shared_ptr<Stream> stream() override;
@@ -40,6 +41,7 @@ class CpuBackend final : public Backend {
 
   const Kernels& kernels() const { return kernels_; }
   Products& products() { return products_; }
+  Repackings& repackings() { return repackings_; }
   int threads() const { return pool_->threads(); }
 
   /// Runs `body` for every task on the pool. The calling thread takes part.
@@ -54,6 +56,7 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   std::unique_ptr<ThreadPool> pool_;
   Products products_;
+  Repackings repackings_;
   std::string description_;
 
   std::mutex streams_mutex_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "cpu/backend.h"
 
 namespace bertology::cpu {
 namespace {
@@ -33,21 +34,21 @@ int64_t first_element(const Panel& panel, int64_t inputs, int64_t part_outputs, 
 
 }  // namespace
 
-Matrix::Packing Matrix::plan(int64_t outputs, int64_t inputs, int parts, DType dtype,
-                             bool forward) {
-  const int64_t part_outputs = outputs / parts;
+/// Panels of a matrix [outputs, inputs], with as many parts as this one.
+Matrix::Packing Matrix::plan(int64_t outputs, int64_t inputs, bool forward) const {
+  const int64_t part_outputs = outputs / parts_;
   const int64_t depth = forward ? inputs : part_outputs;
   Packing packing;
   if (outputs == 0 || inputs == 0) return packing;
   int64_t bytes = 0;
-  for (int part = 0; part < parts; ++part) {
+  for (int part = 0; part < parts_; ++part) {
     for_panels(forward ? part_outputs : inputs, [&](int64_t first, int64_t columns) {
       packing.panels.push_back({part, first, columns, depth, Layout2d::kPacked, 0, nullptr});
-      packing.repackings.emplace_back(depth, columns, dtype, forward ? 1 : inputs,
-                                      forward ? inputs : 1);
+      packing.repackings.push_back(backend_.repackings().find(
+          depth, columns, dtype_, forward ? 1 : inputs, forward ? inputs : 1));
       packing.offsets.push_back(bytes);
       bytes +=
-          (packing.repackings.back().packed_bytes() + kAlignment - 1) / kAlignment * kAlignment;
+          (packing.repackings.back()->packed_bytes() + kAlignment - 1) / kAlignment * kAlignment;
     });
   }
   return packing;
@@ -55,7 +56,7 @@ Matrix::Packing Matrix::plan(int64_t outputs, int64_t inputs, int parts, DType d
 
 int64_t Matrix::Packing::packed_bytes() const {
   if (repackings.empty()) return 0;
-  return offsets.back() + repackings.back().packed_bytes();
+  return offsets.back() + repackings.back()->packed_bytes();
 }
 
 void Matrix::Packing::place() {
@@ -63,23 +64,36 @@ void Matrix::Packing::place() {
     panels[i].data = static_cast<char*>(memory.data()) + offsets[i];
 }
 
-void Matrix::Packing::pack(const float* rows, int64_t inputs, int64_t part_outputs, bool forward) {
-  for (size_t i = 0; i < panels.size(); ++i) {
-    repackings[i].pack(rows + first_element(panels[i], inputs, part_outputs, forward),
-                       const_cast<void*>(panels[i].data));
-  }
-}
-
-Matrix::Matrix(const float* rows, int64_t outputs, int64_t inputs, int parts, DType dtype)
-    : Matrix(outputs, inputs, parts, dtype) {
-  forward_ = plan(outputs, inputs, parts, dtype, true);
+Matrix::Matrix(CpuBackend& backend, int64_t outputs, int64_t inputs, int parts, DType dtype)
+    : PackedMatrix(outputs, inputs, parts), backend_(backend), dtype_(dtype) {
+  forward_ = plan(outputs, inputs, true);
   forward_.memory = Mapping(static_cast<size_t>(forward_.packed_bytes()), "weights");
   forward_.place();
-  forward_.pack(rows, inputs, part_outputs(), true);
 }
 
-std::unique_ptr<Matrix> Matrix::borrow(const float* rows, int64_t outputs, int64_t inputs) {
-  std::unique_ptr<Matrix> matrix(new Matrix(outputs, inputs, 1, BERTOLOGY_FLOAT32));
+void Matrix::set(int part, const float* rows) {
+  const int64_t panels_a_part = static_cast<int64_t>(forward_.panels.size()) / parts_;
+  backend_.parallel(panels_a_part, [&](int64_t task, int) {
+    const size_t i = static_cast<size_t>(part * panels_a_part + task);
+    const Panel& panel = forward_.panels[i];
+    forward_.repackings[i]->pack(rows + panel.first * inputs_, const_cast<void*>(panel.data));
+  });
+  std::lock_guard<std::mutex> lock(backward_mutex_);
+  backward_ = Packing();
+}
+
+void Matrix::pack(Packing& packing, const float* rows, bool forward) const {
+  backend_.parallel(static_cast<int64_t>(packing.panels.size()), [&](int64_t task, int) {
+    const size_t i = static_cast<size_t>(task);
+    const Panel& panel = packing.panels[i];
+    packing.repackings[i]->pack(rows + first_element(panel, inputs_, part_outputs(), forward),
+                                const_cast<void*>(panel.data));
+  });
+}
+
+std::unique_ptr<Matrix> Matrix::borrow(CpuBackend& backend, const float* rows, int64_t outputs,
+                                       int64_t inputs) {
+  std::unique_ptr<Matrix> matrix(new Matrix(Borrowed(), backend, outputs, inputs));
   for_panels(outputs, [&](int64_t first, int64_t columns) {
     matrix->forward_.panels.push_back(
         {0, first, columns, inputs, Layout2d::kTransposed, inputs, rows + first * inputs});
@@ -97,11 +111,12 @@ int64_t Matrix::bytes() const {
 }
 
 void Matrix::unpack(float* rows) const {
-  for (size_t i = 0; i < forward_.repackings.size(); ++i) {
+  backend_.parallel(static_cast<int64_t>(forward_.repackings.size()), [&](int64_t task, int) {
+    const size_t i = static_cast<size_t>(task);
     const Panel& panel = forward_.panels[i];
-    forward_.repackings[i].unpack(panel.data,
-                                  rows + first_element(panel, inputs_, part_outputs(), true));
-  }
+    forward_.repackings[i]->unpack(panel.data,
+                                   rows + first_element(panel, inputs_, part_outputs(), true));
+  });
 }
 
 const std::vector<Panel>& Matrix::backward() const {
@@ -111,10 +126,10 @@ const std::vector<Panel>& Matrix::backward() const {
                         "packing weights for backward");
     float* rows = static_cast<float*>(plain.data());
     unpack(rows);
-    Packing packing = plan(outputs_, inputs_, parts_, dtype_, false);
+    Packing packing = plan(outputs_, inputs_, false);
     packing.memory = Mapping(static_cast<size_t>(packing.packed_bytes()), "weights for backward");
     packing.place();
-    packing.pack(rows, inputs_, part_outputs(), false);
+    pack(packing, rows, false);
     backward_ = std::move(packing);
   }
   return backward_.panels;
@@ -147,7 +162,7 @@ class Matrix::CutInPlace final : public PackedMatrix::Cut {
 
  private:
   Packing prepare(const Packing& old, int64_t outputs, int64_t inputs, bool forward) {
-    Packing cut = plan(outputs, inputs, matrix_.parts_, matrix_.dtype_, forward);
+    Packing cut = matrix_.plan(outputs, inputs, forward);
     const size_t bytes = static_cast<size_t>(cut.packed_bytes());
     if (bytes > old.memory.bytes())
       cut.memory = Mapping(bytes, "weights");  // padding may outgrow a small cut
@@ -157,7 +172,7 @@ class Matrix::CutInPlace final : public PackedMatrix::Cut {
   void replace(Packing& old, Packing& cut, const float* rows, bool forward) {
     if (cut.memory.bytes() == 0) cut.memory = std::move(old.memory);
     cut.place();
-    cut.pack(rows, matrix_.inputs_, matrix_.part_outputs(), forward);
+    matrix_.pack(cut, rows, forward);
     cut.memory.shrink(static_cast<size_t>(cut.packed_bytes()));
     old = std::move(cut);
   }

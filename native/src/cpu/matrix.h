@@ -11,6 +11,8 @@
 
 namespace bertology::cpu {
 
+class CpuBackend;
+
 /// Some columns of a right-hand matrix. Panels are what threads share a product by.
 struct Panel {
   int part;
@@ -24,14 +26,15 @@ struct Panel {
 
 class Matrix final : public PackedMatrix {
  public:
-  /// Packs plain rows [outputs, inputs].
-  Matrix(const float* rows, int64_t outputs, int64_t inputs, int parts, DType dtype);
+  Matrix(CpuBackend& backend, int64_t outputs, int64_t inputs, int parts, DType dtype);
 
   /// Multiplies by plain float32 rows where they are. They must stay.
-  static std::unique_ptr<Matrix> borrow(const float* rows, int64_t outputs, int64_t inputs);
+  static std::unique_ptr<Matrix> borrow(CpuBackend& backend, const float* rows, int64_t outputs,
+                                        int64_t inputs);
 
   DType dtype() const { return dtype_; }
   int64_t bytes() const override;
+  void set(int part, const float* rows) override;
   void unpack(float* rows) const override;
   std::unique_ptr<Cut> prepare_cut(std::vector<int64_t> outputs,
                                    std::vector<int64_t> inputs) override;
@@ -48,19 +51,23 @@ class Matrix final : public PackedMatrix {
 
   struct Packing {
     std::vector<Panel> panels;
-    std::vector<Repacking> repackings;  // one a panel; none for plain layouts
-    std::vector<int64_t> offsets;       // of the panels in `memory`
+    std::vector<std::shared_ptr<const Repacking>> repackings;  // a panel's; none for plain layouts
+    std::vector<int64_t> offsets;                              // of the panels in `memory`
     Mapping memory;
 
     int64_t packed_bytes() const;
     void place();
-    void pack(const float* rows, int64_t inputs, int64_t part_outputs, bool forward);
   };
 
-  Matrix(int64_t outputs, int64_t inputs, int parts, DType dtype)
-      : PackedMatrix(outputs, inputs, parts), dtype_(dtype) {}
-  static Packing plan(int64_t outputs, int64_t inputs, int parts, DType dtype, bool forward);
+  struct Borrowed {};
+  Matrix(Borrowed, CpuBackend& backend, int64_t outputs, int64_t inputs)
+      : PackedMatrix(outputs, inputs, 1), backend_(backend), dtype_(BERTOLOGY_FLOAT32) {}
 
+  Packing plan(int64_t outputs, int64_t inputs, bool forward) const;
+  /// Packs all panels from plain rows [outputs, inputs], in parallel.
+  void pack(Packing& packing, const float* rows, bool forward) const;
+
+  CpuBackend& backend_;
   DType dtype_;
   Packing forward_;
   mutable std::mutex backward_mutex_;

@@ -286,6 +286,20 @@ void Repacking::unpack(const void* packed, float* plain) const {
   reorder(unpack_.get(), packed_desc_.get(), packed, plain_desc_.get(), plain);
 }
 
+std::shared_ptr<const Repacking> Repackings::find(int64_t depth, int64_t columns, DType dtype,
+                                                  int64_t depth_stride, int64_t column_stride) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const std::array<int64_t, 5> shape = {depth, columns, dtype, depth_stride, column_stride};
+  const auto place = known_.find(shape);
+  std::shared_ptr<const Repacking> found = place == known_.end() ? nullptr : place->second.lock();
+  if (found != nullptr) return found;
+  for (auto it = known_.begin(); it != known_.end();)
+    it = it->second.expired() ? known_.erase(it) : std::next(it);
+  found = std::make_shared<const Repacking>(depth, columns, dtype, depth_stride, column_stride);
+  known_.emplace(shape, found);
+  return found;
+}
+
 void limit_onednn(Isa isa) {
   // Fails once oneDNN is in use, which is the second call in a process: the first one stands.
   if (isa == Isa::kBaseline) dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -141,6 +142,17 @@ class Repacking {
   Primitive pack_;
   Primitive unpack_;
   int64_t packed_bytes_;
+};
+
+/// Repackings by shape: most matrices of a model share a few. One lives as long as a matrix has it.
+class Repackings {
+ public:
+  std::shared_ptr<const Repacking> find(int64_t depth, int64_t columns, DType dtype,
+                                        int64_t depth_stride, int64_t column_stride);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::array<int64_t, 5>, std::weak_ptr<const Repacking>> known_;
 };
 
 /// Holds oneDNN to the instruction set of our own kernels. Before anything else of oneDNN, once a

@@ -28,8 +28,8 @@ class CudaBackend final : public Backend {
   void download(void* host, const void* device, int64_t bytes) override;
   std::unique_ptr<PinnedMemory> pin(void* host, int64_t bytes) override;
 
-  std::unique_ptr<PackedMatrix> pack(const float* rows, int64_t outputs, int64_t inputs, int parts,
-                                     DType dtype) override;
+  std::unique_ptr<PackedMatrix> matrix(int64_t outputs, int64_t inputs, int parts,
+                                       DType dtype) override;
   std::unique_ptr<PackedMatrix> borrow(const float* rows, int64_t outputs, int64_t inputs,
                                        DType dtype) override;
   std::shared_ptr<Stream> stream() override;

@@ -161,25 +161,27 @@ void round_rows(cudaStream_t stream, DType dtype, const float* from, int64_t str
   }
 }
 
-std::unique_ptr<Matrix> Matrix::pack(CudaBackend& backend, const float* rows, int64_t outputs,
-                                     int64_t inputs, int parts, DType dtype) {
-  Context& context = backend.context();
+std::unique_ptr<Matrix> Matrix::allocate(CudaBackend& backend, int64_t outputs, int64_t inputs,
+                                         int parts, DType dtype) {
   std::unique_ptr<Matrix> matrix(new Matrix(backend, outputs, inputs, parts, dtype));
-  const int64_t count = outputs * inputs;
-  matrix->memory_ = DeviceBuffer(context, count * size_of(dtype), "a weight matrix");
+  matrix->memory_ =
+      DeviceBuffer(backend.context(), outputs * inputs * size_of(dtype), "a weight matrix");
   matrix->rows_ = matrix->memory_.data();
-  if (dtype == BERTOLOGY_FLOAT32) {
-    backend.upload(matrix->memory_.data(), rows, count * size_of(dtype));
-    return matrix;
-  }
+  return matrix;
+}
+
+void Matrix::set(int part, const float* rows) {
+  Context& context = backend_.context();
+  const Current current(context);
+  const int64_t count = part_outputs() * inputs_;
+  char* to = static_cast<char*>(memory_.data()) + part * count * size_of(dtype_);
+  if (dtype_ == BERTOLOGY_FLOAT32) return backend_.upload(to, rows, count * size_of(dtype_));
   in_pieces(context, count, [&](int64_t first, int64_t piece, float* staging) {
     context.check(cudaMemcpy(staging, rows + first, float_bytes(piece), cudaMemcpyHostToDevice),
                   "cudaMemcpy to the device");
-    round_rows(nullptr, dtype, staging, piece, 1, piece,
-               static_cast<char*>(matrix->memory_.data()) + first * size_of(dtype));
+    round_rows(nullptr, dtype_, staging, piece, 1, piece, to + first * size_of(dtype_));
     finish(context, "kernel round_rows");
   });
-  return matrix;
 }
 
 std::unique_ptr<Matrix> Matrix::borrow(CudaBackend& backend, const float* rows, int64_t outputs,
@@ -305,11 +307,11 @@ std::shared_ptr<CutSpace> CudaBackend::cut_space() {
   return space;
 }
 
-std::unique_ptr<PackedMatrix> CudaBackend::pack(const float* rows, int64_t outputs, int64_t inputs,
-                                                int parts, DType dtype) {
+std::unique_ptr<PackedMatrix> CudaBackend::matrix(int64_t outputs, int64_t inputs, int parts,
+                                                  DType dtype) {
   context_.check_alive();
   const Current current(context_);
-  return Matrix::pack(*this, rows, outputs, inputs, parts, dtype);
+  return Matrix::allocate(*this, outputs, inputs, parts, dtype);
 }
 
 std::unique_ptr<PackedMatrix> CudaBackend::borrow(const float* rows, int64_t outputs,

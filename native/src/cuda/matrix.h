@@ -19,9 +19,8 @@ struct CutSpace {
 
 class Matrix final : public PackedMatrix {
  public:
-  /// Rounds and uploads plain rows of the host.
-  static std::unique_ptr<Matrix> pack(CudaBackend& backend, const float* rows, int64_t outputs,
-                                      int64_t inputs, int parts, DType dtype);
+  static std::unique_ptr<Matrix> allocate(CudaBackend& backend, int64_t outputs, int64_t inputs,
+                                          int parts, DType dtype);
   /// Multiplies by rows in device memory where they are, or by a rounded copy of them.
   static std::unique_ptr<Matrix> borrow(CudaBackend& backend, const float* rows, int64_t outputs,
                                         int64_t inputs, DType dtype);
@@ -33,6 +32,7 @@ class Matrix final : public PackedMatrix {
   }
 
   int64_t bytes() const override { return memory_.bytes(); }
+  void set(int part, const float* rows) override;
   void unpack(float* rows) const override;
   std::unique_ptr<Cut> prepare_cut(std::vector<int64_t> outputs,
                                    std::vector<int64_t> inputs) override;

@@ -1,47 +1,12 @@
 #include "model/weights.h"
 
 #include <algorithm>
-#include <cmath>
-#include <sstream>
 
 #include "base/error.h"
+#include "model/host_rows.h"
 
 namespace bertology {
 namespace {
-
-std::string shape_text(const int64_t* shape, size_t rank) {
-  std::ostringstream out;
-  out << '[';
-  for (size_t i = 0; i < rank; ++i) out << (i > 0 ? ", " : "") << shape[i];
-  out << ']';
-  return out.str();
-}
-
-/// Dense float32 rows of a strided tensor; whether all are finite. Some columns at a time, so that
-/// a transposed tensor is read from the cache.
-template <class Stored, class Convert>
-bool read_rows(const bertology_tensor& tensor, int64_t rows, int64_t columns,
-               const Convert& convert, float* out) {
-  constexpr int64_t kColumns = 64;
-  const Stored* data = static_cast<const Stored*>(tensor.data);
-  const int64_t column_stride = tensor.rank == 2 ? tensor.strides[1] : 0;
-  const int64_t step = column_stride > 1 ? kColumns : columns;
-  uint32_t not_finite = 0;
-  for (int64_t first = 0; first < columns; first += step) {
-    const int64_t last = std::min(columns, first + step);
-    for (int64_t r = 0; r < rows; ++r) {
-      const Stored* row = data + r * tensor.strides[0];
-      for (int64_t c = first; c < last; ++c) {
-        const float value = convert(row[c * column_stride]);
-        uint32_t bits;
-        std::memcpy(&bits, &value, sizeof bits);
-        not_finite |= (bits & 0x7f800000u) == 0x7f800000u;
-        out[r * columns + c] = value;
-      }
-    }
-  }
-  return not_finite == 0;
-}
 
 /// "a.b.c" -> "a" and "b.c"
 std::pair<std::string, std::string> split(const std::string& name) {
@@ -54,29 +19,23 @@ std::pair<std::string, std::string> split(const std::string& name) {
   fail(BERTOLOGY_INVALID_ARGUMENT, "parameter ", name, ": the model has none of this name");
 }
 
+constexpr int64_t kFloat = sizeof(float);
 constexpr std::array<const char*, 3> kProjections = {"query", "key", "value"};
-
-std::vector<float> concatenate(const std::array<std::vector<float>, 3>& parts) {
-  std::vector<float> all;
-  all.reserve(parts[0].size() * 3);
-  for (const std::vector<float>& part : parts) all.insert(all.end(), part.begin(), part.end());
-  return all;
-}
 
 }  // namespace
 
-void Vector::set(Backend& backend, const std::vector<float>& values, const char* what) {
-  const int64_t bytes = static_cast<int64_t>(values.size() * sizeof(float));
-  std::unique_ptr<DeviceMemory> memory = backend.allocate(std::max<int64_t>(bytes, 1), what);
-  backend.upload(memory->data(), values.data(), bytes);
-  memory_ = std::move(memory);
-  count_ = static_cast<int64_t>(values.size());
+void Vector::allocate(Backend& backend, int64_t count, const char* what) {
+  memory_ = backend.allocate(std::max<int64_t>(count, 1) * kFloat, what);
+  count_ = count;
+}
+
+void Vector::set(Backend& backend, int64_t first, const float* values, int64_t count) {
+  backend.upload(static_cast<float*>(memory_->data()) + first, values, count * kFloat);
 }
 
 std::vector<float> Vector::values(Backend& backend) const {
   std::vector<float> values(static_cast<size_t>(count_));
-  if (count_ > 0)
-    backend.download(values.data(), memory_->data(), count_ * static_cast<int64_t>(sizeof(float)));
+  if (count_ > 0) backend.download(values.data(), memory_->data(), count_ * kFloat);
   return values;
 }
 
@@ -93,46 +52,6 @@ std::vector<int64_t> head_rows(const std::vector<int32_t>& present,
   return rows;
 }
 
-std::vector<float> read_tensor(const std::string& name, const bertology_tensor& tensor,
-                               const std::vector<int64_t>& shape) {
-  check_argument(tensor.dtype == BERTOLOGY_FLOAT32 || tensor.dtype == BERTOLOGY_FLOAT16 ||
-                     tensor.dtype == BERTOLOGY_BFLOAT16,
-                 "parameter ", name, ": dtype ", tensor.dtype,
-                 ", expected float32, float16 or bfloat16");
-  check_argument(tensor.rank == 1 || tensor.rank == 2, "parameter ", name, ": rank ", tensor.rank,
-                 ", expected 1 or 2");
-  const size_t rank = static_cast<size_t>(tensor.rank);
-  check_argument(rank == shape.size() && std::equal(shape.begin(), shape.end(), tensor.shape),
-                 "parameter ", name, ": shape ", shape_text(tensor.shape, rank), ", expected ",
-                 shape_text(shape.data(), shape.size()));
-  const int64_t rows = shape[0];
-  const int64_t columns = rank == 2 ? shape[1] : 1;
-  check_argument(rows * columns == 0 || tensor.data != nullptr, "parameter ", name, ": no data");
-  std::vector<float> values(static_cast<size_t>(rows * columns));
-  bool finite = true;
-  switch (tensor.dtype) {
-    case BERTOLOGY_FLOAT32:
-      finite = read_rows<float>(
-          tensor, rows, columns, [](float value) { return value; }, values.data());
-      break;
-    case BERTOLOGY_FLOAT16:
-      finite = read_rows<uint16_t>(tensor, rows, columns, float16_to_float, values.data());
-      break;
-    default:
-      finite = read_rows<uint16_t>(tensor, rows, columns, bfloat16_to_float, values.data());
-      break;
-  }
-  if (!finite) {
-    const auto bad = std::find_if(values.begin(), values.end(),
-                                  [](float value) { return !std::isfinite(value); });
-    const int64_t index = bad - values.begin();
-    const int64_t place[2] = {index / columns, index % columns};
-    fail(BERTOLOGY_INVALID_ARGUMENT, "parameter ", name, ": element ", shape_text(place, rank),
-         " is ", *bad, ", expected a finite number");
-  }
-  return values;
-}
-
 Weights::Weights(std::shared_ptr<Backend> backend, const Config& config)
     : backend_(std::move(backend)) {
   layers.resize(static_cast<size_t>(config.num_hidden_layers));
@@ -143,24 +62,28 @@ Weights::Weights(std::shared_ptr<Backend> backend, const Config& config)
 }
 
 void Weights::set_vector(Vector& target, const std::string& name, const bertology_tensor& value,
-                         int64_t count) {
-  target.set(*backend_, read_tensor(name, value, {count}), name.c_str());
+                         const std::vector<int64_t>& shape) {
+  const HostRows rows(*backend_, name, value, shape);
+  Vector made;
+  made.allocate(*backend_, rows.count(), name.c_str());
+  made.set(*backend_, 0, rows.data(), rows.count());
+  target = std::move(made);
 }
 
 void Weights::set_norm(Norm& target, const std::string& field, const std::string& name,
                        const bertology_tensor& value, int64_t width) {
-  if (field == "weight") return set_vector(target.gamma, name, value, width);
-  if (field == "bias") return set_vector(target.beta, name, value, width);
+  if (field == "weight") return set_vector(target.gamma, name, value, {width});
+  if (field == "bias") return set_vector(target.beta, name, value, {width});
   unknown(name);
 }
 
 void Weights::set_linear(Linear& target, const std::string& field, const std::string& name,
                          const bertology_tensor& value, int64_t outputs, int64_t inputs,
                          DType dtype) {
-  if (field == "bias") return set_vector(target.bias, name, value, outputs);
+  if (field == "bias") return set_vector(target.bias, name, value, {outputs});
   if (field != "weight") unknown(name);
-  target.weight =
-      backend_->pack(read_tensor(name, value, {outputs, inputs}).data(), outputs, inputs, 1, dtype);
+  const HostRows rows(*backend_, name, value, {outputs, inputs});
+  target.weight = backend_->pack(rows.data(), outputs, inputs, 1, dtype);
 }
 
 void Weights::set(const Config& config, const std::string& name, const bertology_tensor& value) {
@@ -177,7 +100,7 @@ void Weights::set(const Config& config, const std::string& name, const bertology
   }
   if (group == "embeddings") {
     const auto set_table = [&](Vector& table, int64_t rows) {
-      table.set(*backend_, read_tensor(name, value, {rows, width}), name.c_str());
+      set_vector(table, name, value, {rows, width});
     };
     if (rest == "word") {
       Vector table;
@@ -205,7 +128,7 @@ void Weights::set(const Config& config, const std::string& name, const bertology
     if (part == "transform")
       return set_linear(language_model.transform, field, name, value, width, width, dtype);
     if (part == "norm") return set_norm(language_model.norm, field, name, value, width);
-    if (rest == "bias") return set_vector(language_model.bias, name, value, config.vocab_size);
+    if (rest == "bias") return set_vector(language_model.bias, name, value, {config.vocab_size});
     if (rest == "decoder.weight") return set_decoder(config, name, value);
   }
   if (name == "lm_head.weight" && !config.bert()) return set_decoder(config, name, value);
@@ -214,10 +137,35 @@ void Weights::set(const Config& config, const std::string& name, const bertology
 
 void Weights::set_decoder(const Config& config, const std::string& name,
                           const bertology_tensor& value) {
-  language_model.decoder =
-      backend_->pack(read_tensor(name, value, {config.vocab_size, config.hidden_size}).data(),
-                     config.vocab_size, config.hidden_size, 1, static_cast<DType>(config.dtype));
+  const HostRows rows(*backend_, name, value, {config.vocab_size, config.hidden_size});
+  language_model.decoder = backend_->pack(rows.data(), config.vocab_size, config.hidden_size, 1,
+                                          static_cast<DType>(config.dtype));
   language_model.own_decoder = true;
+}
+
+/// Sets the query, key or value projection of a layer: a part of a matrix or of its biases.
+void Weights::set_projection(const Config& config, Layer& layer, size_t part, bool weight,
+                             const std::string& name, const bertology_tensor& value) {
+  const int64_t width = config.hidden_size;
+  const int64_t attention_width = layer.head_count() * config.head_dim();
+  const HostRows rows(*backend_, name, value,
+                      weight ? std::vector<int64_t>{attention_width, width}
+                             : std::vector<int64_t>{attention_width});
+  if (attention_width == 0) return;  // nothing to keep
+  Linear& target = layer.query_key_value;
+  if (weight) {
+    if (target.weight == nullptr) {
+      target.weight =
+          backend_->matrix(3 * attention_width, width, 3, static_cast<DType>(config.dtype));
+    }
+    target.weight->set(static_cast<int>(part), rows.data());
+    layer.weights_set[part] = true;
+  } else {
+    if (target.bias.empty()) target.bias.allocate(*backend_, 3 * attention_width, name.c_str());
+    target.bias.set(*backend_, static_cast<int64_t>(part) * attention_width, rows.data(),
+                    attention_width);
+    layer.biases_set[part] = true;
+  }
 }
 
 void Weights::set_layer(const Config& config, int32_t index, const std::string& field_path,
@@ -229,49 +177,14 @@ void Weights::set_layer(const Config& config, int32_t index, const std::string& 
   const auto [part, field] = split(field_path);
   const auto projection = std::find(kProjections.begin(), kProjections.end(), part);
   if (projection != kProjections.end()) {
-    const size_t p = static_cast<size_t>(projection - kProjections.begin());
     const bool weight = field == "weight";
     if (!weight && field != "bias") unknown(name);
-    const std::vector<int64_t> shape = weight ? std::vector<int64_t>{attention_width, width}
-                                              : std::vector<int64_t>{attention_width};
-    std::vector<float> values = read_tensor(name, value, shape);
-    if (attention_width == 0) return;  // nothing to keep
-    auto& staged = weight ? layer.staged_weights : layer.staged_biases;
-    Linear& target = layer.query_key_value;
-    if (weight ? target.weight != nullptr : !target.bias.empty()) {
-      // One of the three is replaced: the others come back from the device.
-      std::vector<float> all(static_cast<size_t>(3 * attention_width * (weight ? width : 1)));
-      if (weight) {
-        target.weight->unpack(all.data());
-      } else {
-        all = target.bias.values(*backend_);
-      }
-      const ptrdiff_t size = static_cast<ptrdiff_t>(all.size() / 3);
-      for (ptrdiff_t i = 0; i < 3; ++i) {
-        staged[static_cast<size_t>(i)].assign(all.begin() + i * size, all.begin() + (i + 1) * size);
-      }
-    }
-    staged[p] = std::move(values);
-    if (std::any_of(staged.begin(), staged.end(),
-                    [](const auto& part_values) { return part_values.empty(); }))
-      return;
-    try {
-      if (weight) {
-        target.weight =
-            backend_->pack(concatenate(staged).data(), 3 * attention_width, width, 3, dtype);
-      } else {
-        target.bias.set(*backend_, concatenate(staged), name.c_str());
-      }
-    } catch (...) {
-      staged[p].clear();  // it was not set
-      throw;
-    }
-    staged = {};
-    return;
+    return set_projection(config, layer, static_cast<size_t>(projection - kProjections.begin()),
+                          weight, name, value);
   }
   if (part == "attention_output") {
     if (field == "weight" && attention_width == 0) {
-      read_tensor(name, value, {width, 0});
+      HostRows(*backend_, name, value, {width, 0});
       return;
     }
     return set_linear(layer.attention_output, field, name, value, width,
@@ -316,10 +229,8 @@ std::string Weights::missing(const Config& config, bool needs_pooler, bool needs
     if (layer.head_count() > 0) {
       for (size_t p = 0; p < 3; ++p) {
         const std::string projection = prefix + kProjections[p];
-        need(layer.query_key_value.weight != nullptr || !layer.staged_weights[p].empty(),
-             projection + ".weight");
-        need(!layer.query_key_value.bias.empty() || !layer.staged_biases[p].empty(),
-             projection + ".bias");
+        need(layer.weights_set[p], projection + ".weight");
+        need(layer.biases_set[p], projection + ".bias");
       }
       need(layer.attention_output.weight != nullptr, prefix + "attention_output.weight");
     }

@@ -21,7 +21,10 @@ class Vector {
   int64_t count() const { return count_; }
   int64_t bytes() const { return memory_ == nullptr ? 0 : memory_->bytes(); }
 
-  void set(Backend& backend, const std::vector<float>& values, const char* what);
+  /// Memory for `count` values, still to be set.
+  void allocate(Backend& backend, int64_t count, const char* what);
+  /// Sets `count` of them, from the one of index `first`.
+  void set(Backend& backend, int64_t first, const float* values, int64_t count);
   /// A copy of the values in host memory.
   std::vector<float> values(Backend& backend) const;
 
@@ -50,12 +53,12 @@ struct Layer {
   Linear output;
   Norm output_norm;  // of the feed-forward block
 
-  /// Query, key and value until all three are there and can be packed as one.
-  std::array<std::vector<float>, 3> staged_weights;
-  std::array<std::vector<float>, 3> staged_biases;
+  /// Which parts of query_key_value have been set.
+  using PartsSet = std::array<bool, 3>;
+  PartsSet weights_set{};
+  PartsSet biases_set{};
 
   int64_t head_count() const { return static_cast<int64_t>(heads.size()); }
-  bool loaded() const { return query_key_value.weight != nullptr; }
 };
 
 /// From states to logits of tokens. A GPT has the decoder alone.
@@ -70,10 +73,6 @@ struct LanguageModelHead {
 /// Selects heads: the rows, in units of `head_dim`, at which `wanted` stand in `present`.
 std::vector<int64_t> head_rows(const std::vector<int32_t>& present,
                                const std::vector<int32_t>& wanted, int64_t head_dim);
-
-/// Checks the tensor's shape and that every value is finite; its elements as dense float32 rows.
-std::vector<float> read_tensor(const std::string& name, const bertology_tensor& tensor,
-                               const std::vector<int64_t>& shape);
 
 class Weights {
  private:
@@ -112,7 +111,9 @@ class Weights {
                  const std::string& name, const bertology_tensor& value);
   void set_decoder(const Config& config, const std::string& name, const bertology_tensor& value);
   void set_vector(Vector& target, const std::string& name, const bertology_tensor& value,
-                  int64_t count);
+                  const std::vector<int64_t>& shape);
+  void set_projection(const Config& config, Layer& layer, size_t part, bool weight,
+                      const std::string& name, const bertology_tensor& value);
   void set_norm(Norm& target, const std::string& field, const std::string& name,
                 const bertology_tensor& value, int64_t width);
   void set_linear(Linear& target, const std::string& field, const std::string& name,

@@ -116,10 +116,23 @@ class Backend {
   /// Prepares host memory for copies from this device; null where it has no use for that.
   virtual std::unique_ptr<PinnedMemory> pin(void* host, int64_t bytes) = 0;
 
-  /// Packs a matrix from plain rows in host memory, [outputs, inputs]; products take inputs of type
-  /// `dtype`.
-  virtual std::unique_ptr<PackedMatrix> pack(const float* rows, int64_t outputs, int64_t inputs,
-                                             int parts, DType dtype) = 0;
+  /// Runs `body` for every task on threads of the host, as many as there are for this device's
+  /// sake.
+  virtual void on_host(int64_t tasks, const std::function<void(int64_t task)>& body) {
+    for (int64_t task = 0; task < tasks; ++task) body(task);
+  }
+
+  /// Memory for a matrix, whose parts are still to be set; products take inputs of type `dtype`.
+  virtual std::unique_ptr<PackedMatrix> matrix(int64_t outputs, int64_t inputs, int parts,
+                                               DType dtype) = 0;
+  /// The same, set from plain rows in host memory, [outputs, inputs].
+  std::unique_ptr<PackedMatrix> pack(const float* rows, int64_t outputs, int64_t inputs, int parts,
+                                     DType dtype) {
+    std::unique_ptr<PackedMatrix> packed = matrix(outputs, inputs, parts, dtype);
+    for (int part = 0; part < parts; ++part)
+      packed->set(part, rows + part * packed->part_outputs() * inputs);
+    return packed;
+  }
   /// The same product out of plain rows in device memory, which must outlive the matrix. Cannot be
   /// cut.
   virtual std::unique_ptr<PackedMatrix> borrow(const float* rows, int64_t outputs, int64_t inputs,

@@ -28,6 +28,9 @@ class PackedMatrix {
   /// Device memory that it takes.
   virtual int64_t bytes() const = 0;
 
+  /// Sets a part from plain rows in host memory, [part_outputs, inputs].
+  virtual void set(int part, const float* rows) = 0;
+
   /// The matrix as plain rows in host memory, [outputs, inputs].
   virtual void unpack(float* rows) const = 0;
 

@@ -16,6 +16,7 @@ import org.bertology4j.checkpoint.StoredTensor;
 import org.bertology4j.internal.Native;
 import org.bertology4j.internal.NativeActivations;
 import org.bertology4j.internal.ParameterMap;
+import org.bertology4j.internal.ReadAhead;
 import org.bertology4j.internal.Resource;
 import org.bertology4j.internal.TensorStaging;
 import org.bertology4j.internal.binding.bertology;
@@ -123,7 +124,6 @@ public final class Model implements AutoCloseable {
 
   private void loadParameters() {
     prune(config.prunedHeads());
-    TensorStaging staging = new TensorStaging(1);
     Map<String, StoredTensor> stored = checkpoint.tensors();
     Map<ParameterMap.Part, String> missing = new HashMap<>();
     for (ParameterMap.Entry entry : ParameterMap.of(config)) {
@@ -136,21 +136,14 @@ public final class Model implements AutoCloseable {
           "%s has no tensor %s, which its configuration (%s) needs",
           checkpoint.source(), missing.get(ParameterMap.Part.ENCODER), config);
     }
-    for (ParameterMap.Entry entry : ParameterMap.of(config)) {
-      // A task head that the checkpoint lacks, or has in part, is missed when it is needed.
-      if (missing.containsKey(entry.part())) {
-        continue;
-      }
-      StoredTensor tensor = stored.get(entry.huggingFace());
-      try {
-        staging.read(0, checkpoint, tensor, entry);
-        Native.check(
-            bertology.bertology_model_set_parameter(handle, entry.core(), staging.tensors()));
-      } catch (BertologyException e) {
-        throw new BertologyException(
-            e.kind(), checkpoint.source() + ": tensor " + tensor.name() + ": " + e.getMessage(), e);
-      }
-    }
+    // A task head that the checkpoint lacks, or has in part, is missed when it is needed.
+    List<ParameterMap.Entry> present = new ArrayList<>(ParameterMap.of(config));
+    present.removeIf(entry -> missing.containsKey(entry.part()));
+    new ReadAhead(checkpoint, present)
+        .forEach(
+            (entry, tensor) ->
+                Native.check(
+                    bertology.bertology_model_set_parameter(handle, entry.core(), tensor)));
   }
 
   // ------------------------------------------------------------------------------------ what it is
