@@ -37,10 +37,11 @@ CpuBackend::CpuBackend(int threads)
   if (threads == 0) threads = usable_processors(&why);
   // A pool thread multiplies alone: OpenMP inside oneDNN must not open teams of its own there.
   pool_ = std::make_unique<ThreadPool>(threads, [] { static thread_local SerialOpenMp serial; });
-  description_ = text(
-      "device: cpu\nthreads: ", threads, " (", why, ")\ninstruction set: ", name_of(isa_), " (",
-      choose_isa().why, ")\nmatrix products: ", onednn_description(), "\nbfloat16 products: ",
-      supports(BERTOLOGY_BFLOAT16) ? "yes" : "no: the processor has no bfloat16 instructions");
+  description_ =
+      text("device: cpu\nthreads: ", threads, " (", why, ")\ninstruction set: ", name_of(isa_),
+           " (", choose_isa().why, ")\nmatrix products: our own in float32, else ",
+           onednn_description(), "\nbfloat16 products: ",
+           supports(BERTOLOGY_BFLOAT16) ? "yes" : "no: the processor has no bfloat16 instructions");
 }
 
 CpuBackend::~CpuBackend() = default;

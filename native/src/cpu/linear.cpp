@@ -47,7 +47,7 @@ std::array<int64_t, 2> pieces(int64_t rows) {
 /// groups of panels.
 struct Division {
   Division(int64_t rows, int64_t panels, int threads)
-      : rows_(rows), panels_(panels), steps_((rows + kRowStep - 1) / kRowStep) {
+      : rows_(rows), panels_(panels), threads_(threads), steps_((rows + kRowStep - 1) / kRowStep) {
     const int64_t most_rows = rows_of_block(rows, panels, threads);
     blocks_ = (rows + most_rows - 1) / most_rows;
     const int64_t wanted = kTasksPerThread * threads;
@@ -69,6 +69,13 @@ struct Division {
             (group + 1) * panels_ / groups_};
   }
 
+  /// The first panel of the task that the thread of this one is likely to take next; -1 if there
+  /// is none.
+  int64_t panel_after(int64_t task) const {
+    const int64_t next = task + threads_;
+    return next < tasks() ? next % groups_ * panels_ / groups_ : -1;
+  }
+
   /// The numbers of rows that products have; 0 where there are fewer than four.
   std::array<int64_t, 4> row_counts() const {
     const auto [first, second] = pieces(rows_ - first_row(blocks_ - 1));
@@ -83,6 +90,7 @@ struct Division {
 
   int64_t rows_;
   int64_t panels_;
+  int64_t threads_;
   int64_t steps_;
   int64_t blocks_ = 1;
   int64_t groups_ = 1;
@@ -91,12 +99,15 @@ struct Division {
 /// The products of an operation, for each panel and number of rows.
 class PanelProducts {
  public:
-  PanelProducts(Products& products, const Division& division)
-      : products_(products), counts_(division.row_counts()) {}
+  PanelProducts(CpuBackend& backend, const Division& division)
+      : kernels_(backend.kernels()),
+        products_(backend.products()),
+        counts_(division.row_counts()) {}
 
   /// Adds the next panel. shape.rows is set here.
   void add(ProductShape shape) {
     shapes_.push_back(shape);
+    if (shape.b_layout == Layout2d::kBlocks) return;
     for (size_t i = 0; i < counts_.size(); ++i) {
       made_[i].push_back(nullptr);
       if (counts_[i] == 0) continue;
@@ -113,10 +124,15 @@ class PanelProducts {
     }
   }
 
-  /// Multiplies a task's rows by a panel.
+  /// Multiplies a task's rows by a panel. next: the panel that this thread is likely to want next.
   void execute(int64_t panel, int64_t rows, const void* a, const void* b, const float* bias,
-               float* c, void* scratch) const {
+               float* c, void* scratch, const void* next) const {
     const ProductShape& shape = shapes_[static_cast<size_t>(panel)];
+    if (shape.b_layout == Layout2d::kBlocks) {
+      return kernels_.multiply({rows, shape.depth, shape.columns, static_cast<const float*>(a),
+                                shape.a_stride, static_cast<const float*>(b), bias, c,
+                                shape.c_stride, shape.accumulate, static_cast<const float*>(next)});
+    }
     if (rows == 1) return execute_single(panel, a, b, bias, c, scratch);
     for (const int64_t count : pieces(rows)) {
       if (count == 0) break;
@@ -159,6 +175,7 @@ class PanelProducts {
     std::memcpy(c, result, out_bytes);
   }
 
+  const Kernels& kernels_;
   Products& products_;
   const std::array<int64_t, 4> counts_;
   std::vector<ProductShape> shapes_;
@@ -201,7 +218,7 @@ void CpuStream::linear_forward(const LinearForward& op) {
   const int64_t panel_count = panels_of_parts(matrix.forward(), op.first_part, op.parts);
   const Division division(op.rows, panel_count, backend_.threads());
 
-  PanelProducts products(backend_.products(), division);
+  PanelProducts products(backend_, division);
   for (int64_t p = 0; p < panel_count; ++p) {
     products.add({0, inputs, panels[p].columns, inputs, panels[p].stride, op.output_stride,
                   matrix.dtype(), panels[p].layout, op.bias != nullptr, false});
@@ -219,7 +236,9 @@ void CpuStream::linear_forward(const LinearForward& op) {
       const int64_t column = panel.part * part_outputs + panel.first;  // of the whole matrix
       const int64_t place = row * op.output_stride + column - op.first_part * part_outputs;
       const float* bias = op.bias == nullptr ? nullptr : op.bias + column;
-      products.execute(p, rows, a, panel.data, bias, target + place, space);
+      const int64_t next = p + 1 < last_panel ? p + 1 : division.panel_after(task);
+      products.execute(p, rows, a, panel.data, bias, target + place, space,
+                       next < 0 ? nullptr : panels[next].data);
       if (op.activation == Activation::kNone && target == op.output) continue;
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t at = place + r * op.output_stride;
@@ -243,7 +262,7 @@ void CpuStream::linear_backward(const LinearBackward& op) {
   const Division division(op.rows, part_panels, backend_.threads());
 
   // Of each panel of inputs one product a part: the first may overwrite, the others add.
-  PanelProducts products(backend_.products(), division);
+  PanelProducts products(backend_, division);
   const int64_t a_stride = rounds ? op.parts * part_outputs : op.d_output_stride;
   for (int part = 0; part < op.parts; ++part) {
     for (int64_t p = 0; p < part_panels; ++p) {
@@ -266,7 +285,11 @@ void CpuStream::linear_backward(const LinearBackward& op) {
       for (int part = 0; part < op.parts; ++part) {
         const int64_t index = part * part_panels + p;
         const char* a = row_start + part * part_outputs * element;
-        products.execute(index, rows, a, panels[index].data, nullptr, d_input, space);
+        const int64_t next = part + 1 < op.parts  ? index + part_panels
+                             : p + 1 < last_panel ? p + 1
+                                                  : division.panel_after(task);
+        products.execute(index, rows, a, panels[index].data, nullptr, d_input, space,
+                         next < 0 ? nullptr : panels[next].data);
       }
       if (op.activation == Activation::kNone) continue;
       for (int64_t r = 0; r < rows; ++r) {

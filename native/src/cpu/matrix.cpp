@@ -26,37 +26,32 @@ void for_panels(int64_t columns, const Body& body) {
     body(first, std::min(width, columns - first));
 }
 
-/// Where element (depth 0, column 0) of a panel is in plain rows [outputs, inputs].
-int64_t first_element(const Panel& panel, int64_t inputs, int64_t part_outputs, bool forward) {
-  const int64_t part_row = panel.part * part_outputs;
-  return forward ? (part_row + panel.first) * inputs : part_row * inputs + panel.first;
-}
-
 }  // namespace
 
 /// Panels of a matrix [outputs, inputs], with as many parts as this one.
 Matrix::Packing Matrix::plan(int64_t outputs, int64_t inputs, bool forward) const {
   const int64_t part_outputs = outputs / parts_;
   const int64_t depth = forward ? inputs : part_outputs;
+  const bool ours = dtype_ == BERTOLOGY_FLOAT32;
   Packing packing;
   if (outputs == 0 || inputs == 0) return packing;
-  int64_t bytes = 0;
   for (int part = 0; part < parts_; ++part) {
     for_panels(forward ? part_outputs : inputs, [&](int64_t first, int64_t columns) {
-      packing.panels.push_back({part, first, columns, depth, Layout2d::kPacked, 0, nullptr});
-      packing.repackings.push_back(backend_.repackings().find(
-          depth, columns, dtype_, forward ? 1 : inputs, forward ? inputs : 1));
-      packing.offsets.push_back(bytes);
-      bytes +=
-          (packing.repackings.back()->packed_bytes() + kAlignment - 1) / kAlignment * kAlignment;
+      packing.panels.push_back(
+          {part, first, columns, depth, ours ? Layout2d::kBlocks : Layout2d::kPacked, 0, nullptr});
+      packing.offsets.push_back(packing.bytes);
+      int64_t bytes = 0;
+      if (ours) {
+        bytes = backend_.kernels().packed_floats(depth, columns) * size_of(dtype_);
+      } else {
+        packing.repackings.push_back(backend_.repackings().find(
+            depth, columns, dtype_, forward ? 1 : inputs, forward ? inputs : 1));
+        bytes = packing.repackings.back()->packed_bytes();
+      }
+      packing.bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
     });
   }
   return packing;
-}
-
-int64_t Matrix::Packing::packed_bytes() const {
-  if (repackings.empty()) return 0;
-  return offsets.back() + repackings.back()->packed_bytes();
 }
 
 void Matrix::Packing::place() {
@@ -64,10 +59,27 @@ void Matrix::Packing::place() {
     panels[i].data = static_cast<char*>(memory.data()) + offsets[i];
 }
 
+/// A panel's place in plain rows [outputs, inputs].
+PlainMatrix Matrix::plain(const Panel& panel, const float* rows, bool forward) const {
+  const float* part = rows + panel.part * part_outputs() * inputs_;
+  if (forward) return {panel.depth, panel.columns, part + panel.first * inputs_, 1, inputs_};
+  return {panel.depth, panel.columns, part + panel.first, inputs_, 1};
+}
+
+void Matrix::pack_panel(const Packing& packing, size_t i, const PlainMatrix& from) const {
+  const Panel& panel = packing.panels[i];
+  void* to = const_cast<void*>(panel.data);
+  if (panel.layout == Layout2d::kBlocks) {
+    backend_.kernels().pack(from, static_cast<float*>(to));
+  } else {
+    packing.repackings[i]->pack(from.data, to);
+  }
+}
+
 Matrix::Matrix(CpuBackend& backend, int64_t outputs, int64_t inputs, int parts, DType dtype)
     : PackedMatrix(outputs, inputs, parts), backend_(backend), dtype_(dtype) {
   forward_ = plan(outputs, inputs, true);
-  forward_.memory = Mapping(static_cast<size_t>(forward_.packed_bytes()), "weights");
+  forward_.memory = Mapping(static_cast<size_t>(forward_.bytes), "weights");
   forward_.place();
 }
 
@@ -76,7 +88,7 @@ void Matrix::set(int part, const float* rows) {
   backend_.parallel(panels_a_part, [&](int64_t task, int) {
     const size_t i = static_cast<size_t>(part * panels_a_part + task);
     const Panel& panel = forward_.panels[i];
-    forward_.repackings[i]->pack(rows + panel.first * inputs_, const_cast<void*>(panel.data));
+    pack_panel(forward_, i, {panel.depth, panel.columns, rows + panel.first * inputs_, 1, inputs_});
   });
   std::lock_guard<std::mutex> lock(backward_mutex_);
   backward_ = Packing();
@@ -85,9 +97,7 @@ void Matrix::set(int part, const float* rows) {
 void Matrix::pack(Packing& packing, const float* rows, bool forward) const {
   backend_.parallel(static_cast<int64_t>(packing.panels.size()), [&](int64_t task, int) {
     const size_t i = static_cast<size_t>(task);
-    const Panel& panel = packing.panels[i];
-    packing.repackings[i]->pack(rows + first_element(panel, inputs_, part_outputs(), forward),
-                                const_cast<void*>(panel.data));
+    pack_panel(packing, i, plain(packing.panels[i], rows, forward));
   });
 }
 
@@ -111,11 +121,15 @@ int64_t Matrix::bytes() const {
 }
 
 void Matrix::unpack(float* rows) const {
-  backend_.parallel(static_cast<int64_t>(forward_.repackings.size()), [&](int64_t task, int) {
+  backend_.parallel(static_cast<int64_t>(forward_.offsets.size()), [&](int64_t task, int) {
     const size_t i = static_cast<size_t>(task);
     const Panel& panel = forward_.panels[i];
-    forward_.repackings[i]->unpack(panel.data,
-                                   rows + first_element(panel, inputs_, part_outputs(), true));
+    const PlainMatrix to = plain(panel, rows, true);
+    if (panel.layout == Layout2d::kBlocks) {
+      backend_.kernels().unpack(static_cast<const float*>(panel.data), to);
+    } else {
+      forward_.repackings[i]->unpack(panel.data, const_cast<float*>(to.data));
+    }
   });
 }
 
@@ -127,7 +141,7 @@ const std::vector<Panel>& Matrix::backward() const {
     float* rows = static_cast<float*>(plain.data());
     unpack(rows);
     Packing packing = plan(outputs_, inputs_, false);
-    packing.memory = Mapping(static_cast<size_t>(packing.packed_bytes()), "weights for backward");
+    packing.memory = Mapping(static_cast<size_t>(packing.bytes), "weights for backward");
     packing.place();
     pack(packing, rows, false);
     backward_ = std::move(packing);
@@ -163,7 +177,7 @@ class Matrix::CutInPlace final : public PackedMatrix::Cut {
  private:
   Packing prepare(const Packing& old, int64_t outputs, int64_t inputs, bool forward) {
     Packing cut = matrix_.plan(outputs, inputs, forward);
-    const size_t bytes = static_cast<size_t>(cut.packed_bytes());
+    const size_t bytes = static_cast<size_t>(cut.bytes);
     if (bytes > old.memory.bytes())
       cut.memory = Mapping(bytes, "weights");  // padding may outgrow a small cut
     return cut;
@@ -173,7 +187,7 @@ class Matrix::CutInPlace final : public PackedMatrix::Cut {
     if (cut.memory.bytes() == 0) cut.memory = std::move(old.memory);
     cut.place();
     matrix_.pack(cut, rows, forward);
-    cut.memory.shrink(static_cast<size_t>(cut.packed_bytes()));
+    cut.memory.shrink(static_cast<size_t>(cut.bytes));
     old = std::move(cut);
   }
 
@@ -186,7 +200,7 @@ class Matrix::CutInPlace final : public PackedMatrix::Cut {
 
 std::unique_ptr<PackedMatrix::Cut> Matrix::prepare_cut(std::vector<int64_t> outputs,
                                                        std::vector<int64_t> inputs) {
-  check_internal(!forward_.repackings.empty(), "prepare_cut: the matrix is borrowed or empty");
+  check_internal(!forward_.offsets.empty(), "prepare_cut: the matrix is borrowed or empty");
   check_internal(static_cast<int64_t>(outputs.size()) % parts_ == 0,
                  "prepare_cut: ", outputs.size(), " outputs do not divide into ", parts_, " parts");
   return std::make_unique<CutInPlace>(*this, std::move(outputs), std::move(inputs));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "cpu/kernels/packed.h"
 #include "cpu/onednn.h"
 #include "ops/linear.h"
 
@@ -51,11 +52,11 @@ class Matrix final : public PackedMatrix {
 
   struct Packing {
     std::vector<Panel> panels;
-    std::vector<std::shared_ptr<const Repacking>> repackings;  // a panel's; none for plain layouts
-    std::vector<int64_t> offsets;                              // of the panels in `memory`
+    std::vector<std::shared_ptr<const Repacking>> repackings;  // of bfloat16 panels
+    std::vector<int64_t> offsets;  // of the panels in `memory`; none for plain layouts
+    int64_t bytes = 0;
     Mapping memory;
 
-    int64_t packed_bytes() const;
     void place();
   };
 
@@ -66,6 +67,8 @@ class Matrix final : public PackedMatrix {
   Packing plan(int64_t outputs, int64_t inputs, bool forward) const;
   /// Packs all panels from plain rows [outputs, inputs], in parallel.
   void pack(Packing& packing, const float* rows, bool forward) const;
+  void pack_panel(const Packing& packing, size_t i, const PlainMatrix& from) const;
+  PlainMatrix plain(const Panel& panel, const float* rows, bool forward) const;
 
   CpuBackend& backend_;
   DType dtype_;

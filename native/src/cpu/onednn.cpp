@@ -135,6 +135,9 @@ Product::Product(const ProductShape& shape)
   const dnnl_data_type_t type = type_of(shape.dtype);
   MemoryDesc b;
   switch (shape.b_layout) {
+    case Layout2d::kBlocks:
+      check_internal(false, "Product: a matrix in blocks is not for oneDNN");
+      break;
     case Layout2d::kPacked:
       b = packed_layout(shape.depth, shape.columns, shape.dtype);
       break;

@@ -3,6 +3,7 @@
 #include "cpu/kernels/math.h"
 #include "cpu/kernels/small_gemm.h"
 #include "cpu/kernels/table.h"
+#include "cpu/kernels/transpose.h"
 
 namespace bertology::cpu::BERTOLOGY_ISA_NAMESPACE {
 namespace {
@@ -14,6 +15,14 @@ constexpr int64_t kBlockRows = 24;
 // Score of a key that a query must not see: its exponential is 0, its product with 0 is 0.
 constexpr float kUnseen = -1e30f;
 
+/// Floats from row to row of scores: whole vectors, and an odd number of cache lines, because with
+/// a power of two all rows would meet in a few sets of the first-level cache.
+int64_t row_stride(int64_t keys) {
+  constexpr int64_t kLine = 16;
+  const int64_t lines = (keys + kLine - 1) / kLine;
+  return (lines + 1 - lines % 2) * kLine;
+}
+
 /// One head of one sequence: where its rows are.
 struct Head {
   int64_t queries, keys, head_dim, padded_keys, padded_dim;
@@ -23,7 +32,7 @@ struct Head {
       : queries(in.queries.offsets[sequence + 1] - in.queries.offsets[sequence]),
         keys(in.keys.offsets[sequence + 1] - in.keys.offsets[sequence]),
         head_dim(in.head_dim),
-        padded_keys(round_up(keys)),
+        padded_keys(row_stride(keys)),
         padded_dim(round_up(in.head_dim)),
         query(in.query + in.queries.offsets[sequence] * in.query_stride + head * in.head_dim),
         key(in.key + in.keys.offsets[sequence] * in.key_stride + head * in.head_dim),
@@ -48,17 +57,18 @@ void copy_padded(const float* from, int64_t from_stride, int64_t rows, int64_t c
   }
 }
 
-/// to[r][c] = factor from[r][c] for the first `columns` columns; `from` has padded rows, `to` may
-/// not
+/// to[c] = factor from[c]; `from` is padded, `to` may not be
+void copy_row(const float* from, int64_t columns, float factor, float* to) {
+  int64_t c = 0;
+  for (; c + kWidth <= columns; c += kWidth) store(to + c, load(from + c) * factor);
+  if (c < columns) store_some(to + c, load(from + c) * factor, columns - c);
+}
+
+/// The same for rows.
 void copy_unpadded(const float* from, int64_t from_stride, int64_t rows, int64_t columns,
                    float factor, float* to, int64_t to_stride) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* in = from + r * from_stride;
-    float* out = to + r * to_stride;
-    int64_t c = 0;
-    for (; c + kWidth <= columns; c += kWidth) store(out + c, load(in + c) * factor);
-    if (c < columns) store_some(out + c, load(in + c) * factor, columns - c);
-  }
+  for (int64_t r = 0; r < rows; ++r)
+    copy_row(from + r * from_stride, columns, factor, to + r * to_stride);
 }
 
 void zero_rows(float* to, int64_t stride, int64_t rows, int64_t columns) {
@@ -67,76 +77,45 @@ void zero_rows(float* to, int64_t stride, int64_t rows, int64_t columns) {
   }
 }
 
-/// to[c][r] = from[r][c], in squares of four; rows of `to` are padded with zeros to to_stride
-void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float* to,
-               int64_t to_stride) {
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    int64_t c = 0;
-    for (; c + 4 <= columns; c += 4) {
-      Four row[4];
-      for (int i = 0; i < 4; ++i)
-        __builtin_memcpy(&row[i], from + (r + i) * from_stride + c, sizeof(Four));
-      const Four low01 = __builtin_shuffle(row[0], row[1], FourPicks{0, 4, 1, 5});
-      const Four high01 = __builtin_shuffle(row[0], row[1], FourPicks{2, 6, 3, 7});
-      const Four low23 = __builtin_shuffle(row[2], row[3], FourPicks{0, 4, 1, 5});
-      const Four high23 = __builtin_shuffle(row[2], row[3], FourPicks{2, 6, 3, 7});
-      const Four column[4] = {__builtin_shuffle(low01, low23, FourPicks{0, 1, 4, 5}),
-                              __builtin_shuffle(low01, low23, FourPicks{2, 3, 6, 7}),
-                              __builtin_shuffle(high01, high23, FourPicks{0, 1, 4, 5}),
-                              __builtin_shuffle(high01, high23, FourPicks{2, 3, 6, 7})};
-      for (int i = 0; i < 4; ++i)
-        __builtin_memcpy(to + (c + i) * to_stride + r, &column[i], sizeof(Four));
-    }
-    for (; c < columns; ++c) {
-      for (int64_t i = 0; i < 4; ++i) to[c * to_stride + r + i] = from[(r + i) * from_stride + c];
-    }
-  }
-  for (int64_t c = 0; c < columns; ++c) {
-    for (int64_t i = r; i < to_stride; ++i)
-      to[c * to_stride + i] = i < rows ? from[i * from_stride + c] : 0.0f;
-  }
+void divide_row(float* row, int64_t padded, float by) {
+  for (int64_t c = 0; c < padded; c += kWidth) store(row + c, load(row + c) / by);
 }
 
-/// What the softmax of one row leaves besides the probabilities.
+/// What the softmax of one row leaves besides the exponentials.
 struct RowSum {
+  float sum;  // of them: divided by this they are probabilities
   float log_sum_exp;
   float entropy;
 };
 
-/// scores[j] -> p_j = exp(scale scores[j]) / sum over the first `keys`; zero behind them up to
-/// `padded`.
-RowSum softmax_row(float* scores, int64_t keys, int64_t padded, float scale) {
+/// scores[j] -> e_j = exp(scale scores[j] - the largest) of the first `keys`, zero behind them up
+/// to `padded`. p_j = e_j / sum. Of the entropy only if it is wanted.
+template <bool kEntropy>
+RowSum exponentials_of_row(float* scores, int64_t keys, int64_t padded, float scale) {
   for (int64_t j = keys; j < padded; ++j) scores[j] = kUnseen;
   Vec most = splat(kUnseen);
-  for (int64_t j = 0; j < padded; j += kWidth) {
-    const Vec scaled = load(scores + j) * scale;
-    store(scores + j, scaled);
-    most = maximum(most, scaled);
-  }
-  const float peak = maximum(most);
+  for (int64_t j = 0; j < padded; j += kWidth) most = maximum(most, load(scores + j));
+  const float peak = maximum(most) * scale;
   Vec total = Vec{};
   Vec weighted = Vec{};
   for (int64_t j = 0; j < padded; j += kWidth) {
-    const Vec distance = load(scores + j) - peak;
+    const Vec distance = load(scores + j) * scale - peak;
     const Vec e = bounded_exponential(distance);
     store(scores + j, e);
     total += e;
-    weighted += e * distance;
+    if (kEntropy) weighted += e * distance;
   }
   const float z = sum(total);
-  const Vec inverse = splat(1.0f / z);
-  for (int64_t j = 0; j < padded; j += kWidth) store(scores + j, load(scores + j) * inverse);
   const float log_z = __builtin_logf(z);
   // -sum p ln p with ln p = distance - ln z. Rounding may put a row that sees one key below zero.
-  const float entropy = log_z - sum(weighted) / z;
-  return {peak + log_z, entropy > 0 ? entropy : 0};
+  const float entropy = kEntropy ? log_z - sum(weighted) / z : 0.0f;
+  return {z, peak + log_z, entropy > 0 ? entropy : 0};
 }
 
 }  // namespace
 
 int64_t attention_forward_scratch(int64_t keys, int64_t head_dim) {
-  const int64_t padded_keys = round_up(keys);
+  const int64_t padded_keys = row_stride(keys);
   const int64_t padded_dim = round_up(head_dim);
   return head_dim * padded_keys + keys * padded_dim + kBlockRows * (padded_keys + padded_dim) +
          4 * 16;
@@ -180,28 +159,36 @@ void attention_forward(const AttentionForward& op, int64_t sequence, int64_t hea
     const int64_t padded = round_up(seen);
     gemm({at.query + i * in.query_stride, in.query_stride, 1}, keys, at.padded_keys, rows, padded,
          at.head_dim, scores, at.padded_keys, false);
+    float sums[kBlockRows];
     for (int64_t r = 0; r < rows; ++r) {
       float* row = scores + r * at.padded_keys;
-      const RowSum row_sum = softmax_row(row, in.causal ? i + r + 1 : at.keys, padded, in.scale);
+      const int64_t visible = in.causal ? i + r + 1 : at.keys;
+      const RowSum row_sum = op.entropies != nullptr
+                                 ? exponentials_of_row<true>(row, visible, padded, in.scale)
+                                 : exponentials_of_row<false>(row, visible, padded, in.scale);
+      sums[r] = row_sum.sum;
       if (op.log_sum_exp != nullptr) op.log_sum_exp[row_block + i + r] = row_sum.log_sum_exp;
       if (op.entropies != nullptr) op.entropies[row_block + i + r] = row_sum.entropy;
     }
-    if (probabilities != nullptr) {
-      copy_unpadded(scores, at.padded_keys, rows, seen, mask, probabilities + i * at.keys, at.keys);
-      zero_rows(probabilities + i * at.keys + seen, at.keys, rows, at.keys - seen);
-    }
     gemm({scores, at.padded_keys, 1}, values, at.padded_dim, rows, at.padded_dim, seen, outputs,
          at.padded_dim, false);
-    copy_unpadded(outputs, at.padded_dim, rows, at.head_dim, mask, context + i * width, width);
-    if (head_outputs != nullptr && head_outputs != context) {
-      copy_unpadded(outputs, at.padded_dim, rows, at.head_dim, 1.0f, head_outputs + i * width,
-                    width);
+    // Rows are divided by their sums where they leave: there are fewer outputs than scores.
+    for (int64_t r = 0; r < rows; ++r) {
+      float* output = outputs + r * at.padded_dim;
+      divide_row(output, at.padded_dim, sums[r]);  // the mask apart: a sweep applies it later
+      copy_row(output, at.head_dim, mask, context + (i + r) * width);
+      if (head_outputs != nullptr && head_outputs != context)
+        copy_row(output, at.head_dim, 1.0f, head_outputs + (i + r) * width);
+      if (probabilities == nullptr) continue;
+      float* row = probabilities + (i + r) * at.keys;
+      copy_row(scores + r * at.padded_keys, seen, mask / sums[r], row);
+      zero_rows(row + seen, at.keys, 1, at.keys - seen);
     }
   }
 }
 
 int64_t attention_backward_scratch(int64_t keys, int64_t head_dim) {
-  const int64_t padded_keys = round_up(keys);
+  const int64_t padded_keys = row_stride(keys);
   const int64_t padded_dim = round_up(head_dim);
   return 2 * head_dim * padded_keys + 3 * keys * padded_dim +
          kBlockRows * (2 * padded_keys + 3 * padded_dim) + kBlockRows + 11 * 16;

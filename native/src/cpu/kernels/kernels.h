@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/isa.h"
+#include "cpu/kernels/packed.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
 #include "ops/embedding.h"
@@ -39,6 +40,13 @@ struct Kernels {
   /// output[i] += scale input[i]
   void (*add_scaled)(const float* input, float scale, float* output, int64_t count);
   float (*dot)(const float* a, const float* b, int64_t count);
+
+  /// Products by matrices packed in blocks of columns: how many floats one takes, from plain and
+  /// back, and the product.
+  int64_t (*packed_floats)(int64_t depth, int64_t columns);
+  void (*pack)(const PlainMatrix& plain, float* packed);
+  void (*unpack)(const float* packed, const PlainMatrix& plain);
+  void (*multiply)(const PackedProduct& op);
 
   /// Rounds to nearest even.
   void (*to_bfloat16)(const float* input, uint16_t* output, int64_t count);

@@ -1,4 +1,5 @@
-// Matrix products of one head: too small for a library call, too many to do badly.
+// A tile of a matrix product in registers, and the products of one head made of it: too small for a
+// library call, too many to do badly.
 #pragma once
 
 #include "cpu/kernels/vec.h"
@@ -26,6 +27,35 @@ struct Strided {
   int64_t column;
 };
 
+// Steps along the depth that are unrolled.
+constexpr int64_t kStep = 4;
+
+/// sums += A B for kRows rows and kVecs vectors of columns. Calls each_step() every kStep steps
+/// along the depth.
+template <int kRows, int kVecs, class EachStep>
+inline void add_products(Strided a, const float* b, int64_t b_stride, int64_t depth,
+                         Vec (&sums)[kRows][kVecs], const EachStep& each_step) {
+  const float* row[kRows];
+  for (int i = 0; i < kRows; ++i) row[i] = a.data + i * a.row;
+  const auto add = [&](int64_t k) {
+    Vec columns[kVecs];
+    for (int j = 0; j < kVecs; ++j) columns[j] = load(b + k * b_stride + j * kWidth);
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Vec factor = splat(row[i][k * a.column]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) sums[i][j] += factor * columns[j];
+    }
+  };
+  int64_t k = 0;
+  for (; k + kStep <= depth; k += kStep) {
+    each_step();
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < kStep; ++i) add(k + i);
+  }
+  for (; k < depth; ++k) add(k);
+}
+
 template <int kRows, int kVecs>
 inline void gemm_tile(Strided a, const float* b, int64_t b_stride, int64_t depth, float* c,
                       int64_t c_stride, bool accumulate) {
@@ -35,14 +65,7 @@ inline void gemm_tile(Strided a, const float* b, int64_t b_stride, int64_t depth
       sums[i][j] = accumulate ? load(c + i * c_stride + j * kWidth) : Vec{};
     }
   }
-  for (int64_t k = 0; k < depth; ++k) {
-    Vec row[kVecs];
-    for (int j = 0; j < kVecs; ++j) row[j] = load(b + k * b_stride + j * kWidth);
-    for (int i = 0; i < kRows; ++i) {
-      const Vec factor = splat(a.data[i * a.row + k * a.column]);
-      for (int j = 0; j < kVecs; ++j) sums[i][j] += factor * row[j];
-    }
-  }
+  add_products(a, b, b_stride, depth, sums, [] {});
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kVecs; ++j) store(c + i * c_stride + j * kWidth, sums[i][j]);
   }

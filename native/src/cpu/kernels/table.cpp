@@ -18,6 +18,10 @@ const Kernels& table() {
       cross_entropy,
       add_scaled,
       dot,
+      packed_floats,
+      pack,
+      unpack,
+      multiply,
       to_bfloat16,
   };
   return kernels;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/kernels/packed.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
 #include "ops/embedding.h"
@@ -26,6 +27,10 @@ int64_t attention_backward_scratch(int64_t keys, int64_t head_dim);
 void cross_entropy(const CrossEntropy& op, int64_t begin, int64_t end);
 void add_scaled(const float* input, float scale, float* output, int64_t count);
 float dot(const float* a, const float* b, int64_t count);
+int64_t packed_floats(int64_t depth, int64_t columns);
+void pack(const PlainMatrix& plain, float* packed);
+void unpack(const float* packed, const PlainMatrix& plain);
+void multiply(const PackedProduct& op);
 void to_bfloat16(const float* input, uint16_t* output, int64_t count);
 
 }  // namespace bertology::cpu::BERTOLOGY_ISA_NAMESPACE

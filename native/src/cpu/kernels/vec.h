@@ -34,7 +34,8 @@ inline Vec load(const float* from) {
 
 inline void store(float* to, Vec v) { __builtin_memcpy(to, &v, sizeof v); }
 
-inline Vec splat(float x) { return Vec{} + x; }
+/// x - 0 is x, which compilers know: no instruction. x + 0 is not, if x is -0.
+inline Vec splat(float x) { return x - Vec{}; }
 
 /// The first `count` < kWidth floats, and `fill` behind them.
 inline Vec load_some(const float* from, int64_t count, float fill = 0.0f) {
