@@ -14,9 +14,10 @@
 namespace bertology::cpu {
 namespace {
 
-// Rows of a block at least and at most. The more there are, the less often the weights come from
-// the outer caches; a block's result of one panel is to stay in the second-level cache for the
-// epilogue.
+// Rows of a block at least, and at most where oneDNN multiplies. The more there are, the less often
+// the weights come from the outer caches; a block's result of one panel is to stay in the
+// second-level cache for the epilogue. Our own product does not wait for weights: it takes the
+// least, and more tasks even out the load.
 constexpr int64_t kLeastBlockRows = 64;
 constexpr int64_t kMostBlockRows = 256;
 
@@ -31,7 +32,8 @@ constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t align(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /// Rows that a task takes at most: as many as leave every thread its tasks.
-int64_t rows_of_block(int64_t rows, int64_t panels, int threads) {
+int64_t rows_of_block(int64_t rows, int64_t panels, int threads, Layout2d layout) {
+  if (layout == Layout2d::kBlocks) return kLeastBlockRows;
   return std::clamp(rows * panels / (kTasksPerThread * threads), kLeastBlockRows, kMostBlockRows);
 }
 
@@ -46,9 +48,9 @@ std::array<int64_t, 2> pieces(int64_t rows) {
 /// How the work divides: blocks of rows, which differ by a step, and the last one by a rest, times
 /// groups of panels.
 struct Division {
-  Division(int64_t rows, int64_t panels, int threads)
+  Division(int64_t rows, int64_t panels, int threads, Layout2d layout)
       : rows_(rows), panels_(panels), threads_(threads), steps_((rows + kRowStep - 1) / kRowStep) {
-    const int64_t most_rows = rows_of_block(rows, panels, threads);
+    const int64_t most_rows = rows_of_block(rows, panels, threads, layout);
     blocks_ = (rows + most_rows - 1) / most_rows;
     const int64_t wanted = kTasksPerThread * threads;
     if (blocks_ >= wanted) return;
@@ -216,7 +218,7 @@ void CpuStream::linear_forward(const LinearForward& op) {
   const int64_t part_outputs = matrix.part_outputs();
   const Panel* panels = first_of_part(matrix.forward(), op.first_part);
   const int64_t panel_count = panels_of_parts(matrix.forward(), op.first_part, op.parts);
-  const Division division(op.rows, panel_count, backend_.threads());
+  const Division division(op.rows, panel_count, backend_.threads(), panels->layout);
 
   PanelProducts products(backend_, division);
   for (int64_t p = 0; p < panel_count; ++p) {
@@ -259,7 +261,7 @@ void CpuStream::linear_backward(const LinearBackward& op) {
   }
   const Panel* panels = first_of_part(matrix.backward(), op.first_part);
   const int64_t part_panels = panels_of_parts(matrix.backward(), op.first_part, 1);
-  const Division division(op.rows, part_panels, backend_.threads());
+  const Division division(op.rows, part_panels, backend_.threads(), panels->layout);
 
   // Of each panel of inputs one product a part: the first may overwrite, the others add.
   PanelProducts products(backend_, division);
