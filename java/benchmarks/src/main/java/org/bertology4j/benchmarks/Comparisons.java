@@ -220,7 +220,7 @@ final class Comparisons {
     Texts texts = Texts.of(FEW_TEXTS, "128");
     return new Comparison(
         "attention-floats",
-        "attention maps as float[], " + texts,
+        "attention maps into one float[], " + texts,
         BERT_BASE,
         FLOAT32,
         texts,
@@ -230,6 +230,11 @@ final class Comparisons {
                 "memcpy",
                 "memcpy of the same bytes, to one place",
                 OwnWork.memcpy(BERT_BASE, FLOAT32, texts),
+                false),
+            new Own(
+                "new-arrays",
+                "a new float[] for each map, which the JVM takes and zeroes",
+                OwnWork.newAttentionArrays(BERT_BASE, FLOAT32, texts),
                 false)),
         false);
   }

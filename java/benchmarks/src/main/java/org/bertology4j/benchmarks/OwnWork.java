@@ -105,8 +105,18 @@ public final class OwnWork {
     };
   }
 
-  /** All attention maps of a run as arrays. */
+  /** All attention maps of a run, copied to an array that is there already. */
   static Function<Setting, Timed> attentionArrays(Subject subject, DType dtype, Texts texts) {
+    return setting -> {
+      List<FloatTensor> maps = attentionMaps(setting, subject, dtype, texts);
+      long largest = maps.stream().mapToLong(FloatTensor::elements).max().orElseThrow();
+      float[] to = new float[Math.toIntExact(largest)];
+      return Timed.uncounted(texts.count(), () -> maps.forEach(map -> map.copyTo(to, 0)));
+    };
+  }
+
+  /** All attention maps of a run as new arrays. */
+  static Function<Setting, Timed> newAttentionArrays(Subject subject, DType dtype, Texts texts) {
     return setting -> {
       List<FloatTensor> maps = attentionMaps(setting, subject, dtype, texts);
       return Timed.uncounted(texts.count(), () -> maps.forEach(FloatTensor::toArray));

@@ -27,6 +27,7 @@ public class AccessBenchmark {
   private FloatBuffer buffer;
   private FloatPointer memory;
   private FloatPointer copy;
+  private float[] array;
 
   /** Runs the model. */
   @Setup
@@ -37,6 +38,7 @@ public class AccessBenchmark {
     buffer = maps.asBuffer();
     memory = new FloatPointer(buffer);
     copy = new FloatPointer(maps.elements());
+    array = new float[Math.toIntExact(maps.elements())];
   }
 
   /** Frees it. */
@@ -71,7 +73,14 @@ public class AccessBenchmark {
     return sum;
   }
 
-  /** All as an array. */
+  /** All, to an array that is there already. */
+  @Benchmark
+  public float[] copyToArray() {
+    maps.copyTo(array, 0);
+    return array;
+  }
+
+  /** All as a new array. */
   @Benchmark
   public float[] array() {
     return maps.toArray();
