@@ -32,7 +32,8 @@ bool contains(const std::vector<int32_t>& heads, int32_t head) {
 }
 
 bool unset(const Layer& layer) {
-  return layer.query_key_value.weight == nullptr && layer.query_key_value.bias.empty();
+  constexpr Layer::PartsSet kNone = {};
+  return layer.weights_set == kNone && layer.biases_set == kNone;
 }
 
 std::vector<int64_t> all_rows(int64_t count) {

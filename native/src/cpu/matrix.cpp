@@ -84,14 +84,16 @@ Matrix::Matrix(CpuBackend& backend, int64_t outputs, int64_t inputs, int parts, 
 }
 
 void Matrix::set(int part, const float* rows) {
+  {
+    std::lock_guard<std::mutex> lock(backward_mutex_);
+    backward_ = Packing();
+  }
   const int64_t panels_a_part = static_cast<int64_t>(forward_.panels.size()) / parts_;
   backend_.parallel(panels_a_part, [&](int64_t task, int) {
     const size_t i = static_cast<size_t>(part * panels_a_part + task);
     const Panel& panel = forward_.panels[i];
     pack_panel(forward_, i, {panel.depth, panel.columns, rows + panel.first * inputs_, 1, inputs_});
   });
-  std::lock_guard<std::mutex> lock(backward_mutex_);
-  backward_ = Packing();
 }
 
 void Matrix::pack(Packing& packing, const float* rows, bool forward) const {

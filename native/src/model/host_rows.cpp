@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <sstream>
 
+#include "base/dtype.h"
 #include "base/error.h"
 
 namespace bertology {

@@ -158,10 +158,12 @@ void Weights::set_projection(const Config& config, Layer& layer, size_t part, bo
       target.weight =
           backend_->matrix(3 * attention_width, width, 3, static_cast<DType>(config.dtype));
     }
+    layer.weights_set[part] = false;  // should this fail, it is missing rather than mixed
     target.weight->set(static_cast<int>(part), rows.data());
     layer.weights_set[part] = true;
   } else {
     if (target.bias.empty()) target.bias.allocate(*backend_, 3 * attention_width, name.c_str());
+    layer.biases_set[part] = false;
     target.bias.set(*backend_, static_cast<int64_t>(part) * attention_width, rows.data(),
                     attention_width);
     layer.biases_set[part] = true;
@@ -273,7 +275,15 @@ void Weights::for_each(const Body& body) const {
   vector(token_type);
   norm(embedding_norm);
   for (const Layer& layer : layers) {
-    linear(layer.query_key_value);
+    const Linear& projections = layer.query_key_value;
+    const auto of_set = [](int64_t count, const Layer::PartsSet& set) {
+      return count / 3 * std::count(set.begin(), set.end(), true);
+    };
+    if (projections.weight != nullptr) {
+      const PackedMatrix& weight = *projections.weight;
+      body(of_set(weight.outputs() * weight.inputs(), layer.weights_set), weight.bytes());
+    }
+    body(of_set(projections.bias.count(), layer.biases_set), projections.bias.bytes());
     linear(layer.attention_output);
     norm(layer.attention_norm);
     linear(layer.intermediate);

@@ -507,6 +507,29 @@ TEST(Attention, ManySequences) {
   EXPECT_EQ(results.sums[kSignedSum], sum);
 }
 
+TEST(Attention, LargeScoresAreProbabilitiesAndOneKeyHasNoEntropy) {
+  Layer layer(5, {1, 40, 17}, 2, 32, true, {1, 1});
+  for (float& value : layer.query) value *= 1e9f;
+  const std::shared_ptr<Stream> stream = roomy_stream();
+  OnDevice device{*stream};
+  Results results(layer, true);
+  results.run(*stream, device, layer, BERTOLOGY_FLOAT32, true);
+  for (const float value : results.context) ASSERT_LE(std::abs(value), 10.0f);
+  for (int64_t b = 0; b < layer.sequences(); ++b) {
+    const int64_t keys = layer.keys.sequences().length(b);
+    for (int64_t h = 0; h < layer.heads; ++h) {
+      const int64_t row = layer.queries.offsets[static_cast<size_t>(b)] * layer.heads + h * keys;
+      EXPECT_EQ(results.entropies[static_cast<size_t>(row)], 0.0f) << "it sees one key";
+      const int64_t map = layer.keys.pairs[static_cast<size_t>(b)] * layer.heads + h * keys * keys;
+      for (int64_t i = 0; i < keys; ++i) {
+        double sum = 0;
+        for (const float p : part(results.probabilities, map + i * keys, keys)) sum += p;
+        EXPECT_NEAR(sum, 1.0, 1e-6);
+      }
+    }
+  }
+}
+
 TEST(Attention, HeadsThatAreTooWideForTheDevice) {
   if (on_cpu()) GTEST_SKIP() << "the CPU has no limit";
   const Layer layer(3, {2}, 1, 129, false, {1});

@@ -323,8 +323,8 @@ TEST_P(LinearTest, CutsShareWhatTheyNeed) {
   }
 }
 
-// To the last bit, forward and backward, in depths at which oneDNN adds single rows in another
-// order.
+// To the last bit, forward and backward, in depths at which oneDNN adds single rows of
+// bfloat16 in another order.
 TEST_P(LinearTest, RowsDoNotDependOnTheirNeighbours) {
   if (!rows_are_independent()) GTEST_SKIP() << "cuBLAS picks its kernels by the number of rows";
   Random random(9);

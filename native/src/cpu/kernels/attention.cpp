@@ -88,18 +88,19 @@ struct RowSum {
   float entropy;
 };
 
-/// scores[j] -> e_j = exp(scale scores[j] - the largest) of the first `keys`, zero behind them up
+/// scores[j] -> e_j = exp(scale (scores[j] - the largest)) of the first `keys`, zero behind them up
 /// to `padded`. p_j = e_j / sum. Of the entropy only if it is wanted.
 template <bool kEntropy>
 RowSum exponentials_of_row(float* scores, int64_t keys, int64_t padded, float scale) {
   for (int64_t j = keys; j < padded; ++j) scores[j] = kUnseen;
   Vec most = splat(kUnseen);
   for (int64_t j = 0; j < padded; j += kWidth) most = maximum(most, load(scores + j));
-  const float peak = maximum(most) * scale;
+  const float largest = maximum(most);
   Vec total = Vec{};
   Vec weighted = Vec{};
   for (int64_t j = 0; j < padded; j += kWidth) {
-    const Vec distance = load(scores + j) * scale - peak;
+    // Subtracted before it is scaled: that of the largest is 0 however large it is.
+    const Vec distance = (load(scores + j) - largest) * scale;
     const Vec e = bounded_exponential(distance);
     store(scores + j, e);
     total += e;
@@ -109,7 +110,7 @@ RowSum exponentials_of_row(float* scores, int64_t keys, int64_t padded, float sc
   const float log_z = __builtin_logf(z);
   // -sum p ln p with ln p = distance - ln z. Rounding may put a row that sees one key below zero.
   const float entropy = kEntropy ? log_z - sum(weighted) / z : 0.0f;
-  return {z, peak + log_z, entropy > 0 ? entropy : 0};
+  return {z, largest * scale + log_z, entropy > 0 ? entropy : 0};
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 //
 // Weights come from memory, not from a cache, whenever a batch is small against the model. Then
 // what counts is that the next of them are on their way while the present ones are multiplied by;
-// oneDNN, which takes this processor to the same speed from the caches, loses 10 to 40 % there.
+// oneDNN, as fast from the caches, loses 10 to 40 % there.
 #include "cpu/kernels/small_gemm.h"
 #include "cpu/kernels/table.h"
 #include "cpu/kernels/transpose.h"

@@ -1,7 +1,9 @@
 package org.bertology4j.internal;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -16,7 +18,7 @@ public final class ReadAhead {
   private final Checkpoint checkpoint;
   private final List<Group> groups = new ArrayList<>();
 
-  /** Parameters that are behind one another in a list and share a tensor. */
+  /** Parameters that share a tensor. */
   private record Group(StoredTensor tensor, List<ParameterMap.Entry> entries) {}
 
   /** What is done with a parameter. Its memory is valid during the call. */
@@ -27,16 +29,21 @@ public final class ReadAhead {
   /** Reads these parameters, whose tensors the checkpoint has. */
   public ReadAhead(Checkpoint checkpoint, List<ParameterMap.Entry> entries) {
     this.checkpoint = checkpoint;
+    Map<StoredTensor, List<ParameterMap.Entry>> byTensor = new LinkedHashMap<>();
     for (ParameterMap.Entry entry : entries) {
-      StoredTensor tensor = checkpoint.tensors().get(entry.huggingFace());
-      if (groups.isEmpty() || !groups.get(groups.size() - 1).tensor().equals(tensor)) {
-        groups.add(new Group(tensor, new ArrayList<>()));
-      }
-      groups.get(groups.size() - 1).entries().add(entry);
+      byTensor
+          .computeIfAbsent(
+              checkpoint.tensors().get(entry.huggingFace()), tensor -> new ArrayList<>())
+          .add(entry);
     }
+    byTensor.forEach((tensor, sharing) -> groups.add(new Group(tensor, sharing)));
   }
 
-  /** Uses the parameters in their order. What fails names the checkpoint and the tensor. */
+  /**
+   * Uses the parameters, those that share a tensor one after another. A {@link BertologyException}
+   * names the checkpoint and the tensor. Nothing is being read any more when this returns or
+   * throws.
+   */
   public void forEach(Use use) {
     ExecutorService reader =
         Executors.newSingleThreadExecutor(
@@ -45,10 +52,11 @@ public final class ReadAhead {
               thread.setDaemon(true);
               return thread;
             });
+    Future<?> reading = null;
     try {
       TensorStaging read = new TensorStaging(1);
       TensorStaging used = new TensorStaging(1);
-      Future<?> reading = submit(reader, 0, read);
+      reading = submit(reader, 0, read);
       for (int i = 0; i < groups.size(); i++) {
         Group group = groups.get(i);
         TensorStaging filled = read;
@@ -70,6 +78,25 @@ public final class ReadAhead {
       }
     } finally {
       reader.shutdown();
+      awaitEnd(reading);
+    }
+  }
+
+  /** The checkpoint may be closed next: not while it is being read. */
+  private static void awaitEnd(Future<?> reading) {
+    boolean interrupted = false;
+    while (reading != null) {
+      try {
+        reading.get();
+        reading = null;
+      } catch (ExecutionException e) {
+        reading = null; // what failed before it is what is told
+      } catch (InterruptedException e) {
+        interrupted = true;
+      }
+    }
+    if (interrupted) {
+      Thread.currentThread().interrupt();
     }
   }
 
@@ -83,6 +110,9 @@ public final class ReadAhead {
 
   private static void await(Future<?> reading) {
     try {
+      if (Thread.interrupted()) { // get() would not look if it need not wait
+        throw new InterruptedException();
+      }
       reading.get();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
@@ -91,6 +121,9 @@ public final class ReadAhead {
     } catch (ExecutionException e) {
       if (e.getCause() instanceof BertologyException expected) {
         throw new BertologyException(expected.kind(), expected.getMessage(), expected);
+      }
+      if (e.getCause() instanceof RuntimeException unexpected) {
+        throw unexpected;
       }
       if (e.getCause() instanceof Error error) {
         throw error;
