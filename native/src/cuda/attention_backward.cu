@@ -8,111 +8,24 @@
 // queries. No sum depends on the order of blocks.
 #include <algorithm>
 
-#include "cuda/attention_tiles.cuh"
+#include "cuda/attention_backward.cuh"
 
 namespace bertology::cuda {
 namespace {
 
-struct Backward {
-  AttentionShape shape;
-  const float* d_context;     // [query rows, heads head_dim]
-  const float* head_outputs;  // [query rows, heads head_dim]
-  const float* log_sum_exp;   // by sequence [heads, queries]
-  float* d_query;             // [query rows, d_query_stride], or null
-  float* d_key;               // [key rows, d_key_stride], or null
-  float* d_value;             // [key rows, d_key_stride], or null
-  int64_t d_query_stride, d_key_stride;
-  float* head_gradients;        // [sequences, example_stride] at the head's index
-  float* token_head_gradients;  // as head_gradients, or null
-  int64_t example_stride;
-  double* head_sums;       // [head's index, kHeadSums], or null
-  int32_t* tickets;        // [heads]: blocks of each head that have written their gradient
-  float* d_head_outputs;   // [query rows, heads head_dim], or null
-  float* d_probabilities;  // by sequence [heads, n, n], or null
-  float* products;         // D by sequence [heads, queries]
-  bool whole;              // of key_gradients: a tile has all keys of a sequence
-  int stages;              // of query_gradients: tiles of keys in shared memory
-};
-
 constexpr int kQueryTile = 32;
-constexpr int kKeyTile = 32;     // of query_gradients
-constexpr int kRowLanes = 8;     // that multiply a row of o and dcontext
-constexpr float kNever = 1e30f;  // log-sum-exp of a row that is not there: all its p are 0
+constexpr int kKeyTile = 32;  // of query_gradients
 
 // ----------------------------------------------------------------------------------------------
 // gradients of heads
 
-/// D of a row, in each of its kRowLanes lanes; `o` and `d` give chunks of four floats. The same
-/// bits wherever it is computed.
+/// D of a row, in each of its kRowLanes lanes; `o` and `d` give chunks of four floats.
 template <class Output, class Gradient>
 __device__ __forceinline__ float row_product(int chunks, const Output& o, const Gradient& d) {
   float product = 0;
-  for (int c = threadIdx.x % kRowLanes; c < chunks; c += kRowLanes) {
-    const float4 x = o(c);
-    const float4 y = d(c);
-    product = fmaf(x.x, y.x, product);
-    product = fmaf(x.y, y.y, product);
-    product = fmaf(x.z, y.z, product);
-    product = fmaf(x.w, y.w, product);
-  }
-#pragma unroll
-  for (int distance = kRowLanes / 2; distance > 0; distance /= 2) {
-    product += __shfl_xor_sync(kAllLanes, product, distance);
-  }
-  return product;
-}
-
-/// Writes the gradient of a head of a sequence, by one warp, whose lane l comes with the sums over
-/// the rows l, l + 32, ... The last block of a head to come here adds up what all have written.
-__device__ __forceinline__ void finish_head(const Backward& op, const HeadList& list,
-                                            float signed_sum, float absolute_sum) {
-  const int lane = threadIdx.x % kWarp;
-  const int64_t index = list.index[blockIdx.y];
-  const int64_t sequences = gridDim.x;
-  signed_sum = warp_sum(signed_sum);
-  absolute_sum = warp_sum(absolute_sum);
-  int32_t* ticket = op.tickets + list.head[blockIdx.y];
-  int finished = 0;
-  if (lane == 0) {
-    const int64_t target = blockIdx.x * op.example_stride + index;
-    op.head_gradients[target] = signed_sum;
-    if (op.token_head_gradients != nullptr) op.token_head_gradients[target] = absolute_sum;
-    if (op.head_sums != nullptr) {
-      __threadfence();
-      finished = atomicAdd(ticket, 1) + 1;
-    }
-  }
-  if (op.head_sums == nullptr) return;
-  if (__shfl_sync(kAllLanes, finished, 0) != sequences) return;
-  __threadfence();
-  __syncwarp();
-  if (lane == 0) *ticket = 0;  // for the next launch
-  double* sums = op.head_sums + index * kHeadSums;
-  double sum = lane < kHeadSums ? sums[lane] : 0;
-  for (int64_t first = 0; first < sequences; first += kWarp) {
-    const int count = static_cast<int>(min(static_cast<int64_t>(kWarp), sequences - first));
-    const int64_t source = (first + min(lane, count - 1)) * op.example_stride + index;
-    const float gradients = __ldcg(op.head_gradients + source);
-    const float of_tokens = __ldcg(op.token_head_gradients + source);
-    for (int b = 0; b < count; ++b) {
-      const double g = __shfl_sync(kAllLanes, gradients, b);
-      const double tokens = __shfl_sync(kAllLanes, of_tokens, b);
-      switch (lane) {
-        case kSignedSum:
-          sum += g;
-          break;
-        case kAbsoluteSum:
-          sum += fabs(g);
-          break;
-        case kSquaredSum:
-          sum += g * g;
-          break;
-        default:
-          sum += tokens;
-      }
-    }
-  }
-  if (lane < kHeadSums) sums[lane] = sum;
+  for (int c = threadIdx.x % kRowLanes; c < chunks; c += kRowLanes)
+    add_product(product, o(c), d(c));
+  return sum_row(product);
 }
 
 /// g, and D for the kernels that follow: a block for each (sequence, head).
@@ -659,7 +572,7 @@ void CudaStream::attention_backward(const AttentionBackward& op) {
   if (op.d_query == nullptr && op.d_probabilities == nullptr) {
     each_list(in, op.head_index, true,
               [&](const HeadList& list) { launch_head_gradients(*this, backward, in, list); });
-  } else {
+  } else if (op.d_query == nullptr || !launch_half_gradients(*this, backward, in, op.head_index)) {
     with_instance(in, [&](auto product, auto dim) {
       launch<decltype(product), decltype(dim)::value>(*this, backward, in, op.head_index);
     });

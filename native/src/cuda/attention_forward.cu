@@ -74,31 +74,12 @@ struct KeyTile {
   }
 };
 
-/// Half precision: rounded once, when they come; half as large, and read with ldmatrix, four
-/// matrices of 8 x 8 at a time.
+/// Half precision: see HalfTile.
 template <class Half, int kDim>
-struct KeyTile<HalfProduct<Half>, kDim> {
-  using Element = uint16_t;
+struct KeyTile<HalfProduct<Half>, kDim> : HalfTile<Half, kDim> {
   using Product = HalfProduct<Half>;
+  using Rows = HalfTile<Half, kDim>;
 
-  /// Where the eight columns of a chunk are: chunks change places so that those of eight rows lie
-  /// in different banks.
-  static __device__ __forceinline__ uint16_t* at(uint16_t* tile, int row, int chunk) {
-    return tile + row * kDim + 8 * (chunk ^ (kDim % 64 == 0 ? row % 8 : row / 2 % 4));
-  }
-  static __device__ __forceinline__ void load(uint16_t* tile, const float* from, int64_t stride,
-                                              int rows, int padded, int dim, bool aligned) {
-    constexpr int kFours = kDim / 4;
-#pragma unroll 4
-    for (int i = threadIdx.x; i < padded * kFours; i += blockDim.x) {
-      const int row = i / kFours;
-      const int four = i % kFours;
-      const float4 v =
-          load_four(from + row * stride + 4 * four, row < rows ? dim - 4 * four : 0, aligned);
-      store_shared(at(tile, row, four / 2) + four % 2 * 4, Half::pack(v.x, v.y),
-                   Half::pack(v.z, v.w));
-    }
-  }
   static constexpr int kLaneColumns = 2;
   static __device__ __forceinline__ float4 query(const float* row, int count, bool aligned) {
     const float2 a = load_two(row, count, aligned);
@@ -108,72 +89,23 @@ struct KeyTile<HalfProduct<Half>, kDim> {
   static __device__ __forceinline__ void multiply_keys(float (&scores)[4], float (&next)[4],
                                                        const typename Product::Left& left,
                                                        const uint16_t* tile, int first, int k,
-                                                       Lane) {
-    const int l = threadIdx.x % kWarp;
+                                                       Lane lane) {
     typename Product::Right right[2];
-    load_matrices<false>(right, tile, first + l / 16 * 8 + l % 8, 2 * k + l / 8 % 2);
+    Rows::rights_of_rows(right, tile, first, k, lane);
     Product::multiply(scores, left, right[0]);
     Product::multiply(next, left, right[1]);
   }
   static __device__ __forceinline__ void multiply_values(float (&output)[kDim / 8][4],
                                                          const typename Product::Left& left,
-                                                         const uint16_t* tile, int first, Lane) {
-    const int l = threadIdx.x % kWarp;
-#pragma unroll
-    for (int c = 0; c < kDim / 8; c += 2) {
-      typename Product::Right right[2];
-      load_matrices<true>(right, tile, first + l % 16, c + l / 16);
-      Product::multiply(output[c], left, right[0]);
-      Product::multiply(output[c + 1], left, right[1]);
-    }
-  }
-  static __device__ __forceinline__ void store(float* to, int64_t stride, int rows, int dim,
-                                               const float (&output)[kDim / 8][4], float factor,
-                                               bool aligned, Lane lane) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = lane.g + 8 * half;
-      if (row >= rows) continue;
-#pragma unroll
-      for (int c = 0; c < kDim / 8; ++c) {
-        const int column = 8 * c + 2 * lane.t;
-        float* place = to + row * stride + column;
-        const float x = factor * output[c][2 * half];
-        const float y = factor * output[c][2 * half + 1];
-        if (aligned && column + 1 < dim) {
-          *reinterpret_cast<float2*>(place) = {x, y};
-        } else {
-          if (column < dim) place[0] = x;
-          if (column + 1 < dim) place[1] = y;
-        }
-      }
-    }
+                                                         const uint16_t* tile, int first,
+                                                         Lane lane) {
+    Rows::multiply_columns(output, left, tile, first, lane);
   }
 
  private:
   static __device__ __forceinline__ float2 load_two(const float* from, int count, bool aligned) {
     if (aligned && count >= 2) return *reinterpret_cast<const float2*>(from);
     return {count > 0 ? from[0] : 0.0f, count > 1 ? from[1] : 0.0f};
-  }
-  /// Two right matrices of 16 x 8; each lane names a row of one of their four quarters.
-  template <bool kTransposed>
-  static __device__ __forceinline__ void load_matrices(typename Product::Right (&right)[2],
-                                                       const uint16_t* tile, int row, int chunk) {
-    const uint32_t from = static_cast<uint32_t>(
-        __cvta_generic_to_shared(at(const_cast<uint16_t*>(tile), row, chunk)));
-    if (kTransposed) {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(right[0].r[0]), "=r"(right[0].r[1]), "=r"(right[1].r[0]),
-                     "=r"(right[1].r[1])
-                   : "r"(from)
-                   : "memory");
-    } else {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(right[0].r[0]), "=r"(right[0].r[1]), "=r"(right[1].r[0]),
-                     "=r"(right[1].r[1])
-                   : "r"(from)
-                   : "memory");
-    }
   }
 };
 
