@@ -7,6 +7,7 @@
 // head_gradients for D, then key_gradients and query_gradients, which go over tiles of keys and of
 // queries. No sum depends on the order of blocks.
 #include <algorithm>
+#include <type_traits>
 
 #include "cuda/attention_backward.cuh"
 
@@ -28,7 +29,18 @@ __device__ __forceinline__ float row_product(int chunks, const Output& o, const 
   return sum_row(product);
 }
 
-/// g, and D for the kernels that follow: a block for each (sequence, head).
+/// Of a block's sequence and head in [sequences, heads].
+__device__ __forceinline__ int64_t sequence_head(const AttentionShape& shape, int head) {
+  return static_cast<int64_t>(blockIdx.x) * shape.heads + head;
+}
+
+/// Multiplies a tile in shared memory that has come, by the whole block.
+__device__ __forceinline__ void scale_tile(float* tile, int count, float factor) {
+  for (int i = threadIdx.x; i < count; i += blockDim.x) tile[i] *= factor;
+  __syncthreads();
+}
+
+/// g, and what the kernels that follow need: a block for each (sequence, head).
 __global__ void __launch_bounds__(kMaxWarps* kWarp)
     head_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   constexpr int kRows = kMaxWarps * kWarp / kRowLanes;
@@ -45,6 +57,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   const int group = threadIdx.x / kRowLanes;
   float signed_sum = 0;
   float absolute_sum = 0;
+  float largest = 0;
   for (int first = 0; first < at.queries; first += kRows) {
     const int row = first + group;
     const int64_t offset = row * at.width;
@@ -61,6 +74,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
             store_four(at.dense(op.d_head_outputs) + offset + 4 * c,
                        {mask * d.x, mask * d.y, mask * d.z, mask * d.w}, count, shape.aligned);
           }
+          largest = fmaxf(largest, largest_of(d));
           return d;
         });
     signed_sum += product;
@@ -68,6 +82,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     if (op.products != nullptr && there && threadIdx.x % kRowLanes == 0) {
       at.of_queries(op.products, shape, head)[row] = product;
     }
+  }
+  if (op.units != nullptr) {
+    largest = block_max(largest);
+    if (threadIdx.x == 0) op.units[sequence_head(shape, head)] = power_of_two(largest);
   }
   if (threadIdx.x % kRowLanes == 0) {
     signed_sums[group] = signed_sum;
@@ -120,6 +138,9 @@ template <class Product, int kDim>
 __global__ void __launch_bounds__(kMaxWarps* kWarp)
     key_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   extern __shared__ __align__(128) float shared[];
+  constexpr bool kScaled = std::is_same_v<Product, Float16Product>;
+  // Half precision has a kernel of its own for that.
+  const bool whole = std::is_same_v<Product, FloatProduct> && op.whole;
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
   const int head = list.head[blockIdx.y];
@@ -141,7 +162,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   float* d_outputs = queries + kQueryTile * kDim;
   float* log_sums = d_outputs + kQueryTile * kDim;
   float* products = log_sums + kQueryTile;
-  float* d_scores = products + kQueryTile;  // only where op.whole
+  float* d_scores = products + kQueryTile;  // only where whole
 
   const int64_t key_offset = (at.first_key + first_key) * shape.key_stride + at.column;
   load_tile<kDim>(keys, shape.key + key_offset, shape.key_stride, key_rows, tile_keys,
@@ -151,6 +172,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 
   float d_key[kDim / 8][4] = {};
   float d_value[kDim / 8][4] = {};
+  const float unit = kScaled ? op.units[sequence_head(shape, head)] : 1;
+  const float to_units = kScaled ? inverse(unit) : 1;
   float signed_sum = 0;
   float absolute_sum = 0;
   const float scale = shape.scale * kLog2E;
@@ -168,11 +191,14 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     for (int i = threadIdx.x; i < kQueryTile; i += blockDim.x) {
       const bool there = i < rows;
       log_sums[i] = there ? at.of_queries(op.log_sum_exp, shape, head)[query + i] * kLog2E : kNever;
-      if (!op.whole) products[i] = there ? at.of_queries(op.products, shape, head)[query + i] : 0;
+      if (!whole) {
+        products[i] = there ? to_units * at.of_queries(op.products, shape, head)[query + i] : 0;
+      }
     }
     copies_arrived<0>();
     __syncthreads();
-    if (op.whole) {
+    if (kScaled) scale_tile(d_outputs, kQueryTile * kDim, to_units);
+    if (whole) {
       const float* output = at.dense(op.head_outputs) + query * at.width;
       for (int i = threadIdx.x / kRowLanes; i < kQueryTile; i += blockDim.x / kRowLanes) {
         const int64_t offset = i * at.width;
@@ -211,7 +237,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     if (any_seen) {
       multiply_rows<Product, kDim>(d_probabilities, values, warp_row, d_outputs, lane);
     }
-    if (op.whole && op.d_probabilities != nullptr) {
+    if (whole && op.d_probabilities != nullptr) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
 #pragma unroll
@@ -252,7 +278,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
             lane);
       }
     }
-    if (op.whole) {
+    if (whole) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
 #pragma unroll
@@ -290,10 +316,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 
   const int64_t d_offset = (at.first_key + first_key + warp_row) * op.d_key_stride + at.column;
   store_all<kDim>(op.d_key + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim, d_key,
-                  mask * shape.scale, shape.aligned, lane);
+                  mask * shape.scale * unit, shape.aligned, lane);
   store_all<kDim>(op.d_value + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
-                  d_value, mask, shape.aligned, lane);
-  if (op.whole && warp == 0) finish_head(op, list, signed_sum, absolute_sum);
+                  d_value, mask * unit, shape.aligned, lane);
+  if (whole && warp == 0) finish_head(op, list, signed_sum, absolute_sum);
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -314,6 +340,7 @@ template <class Product, int kDim>
 __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
     query_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   extern __shared__ __align__(128) float shared[];
+  constexpr bool kScaled = std::is_same_v<Product, Float16Product>;
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
   const int head = list.head[blockIdx.y];
@@ -356,13 +383,15 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
 
   const float* log_sum_exp = at.of_queries(op.log_sum_exp, shape, head) + first_row;
   const float* products = at.of_queries(op.products, shape, head) + first_row;
+  const float unit = kScaled ? op.units[sequence_head(shape, head)] : 1;
+  const float to_units = kScaled ? inverse(unit) : 1;
   float log_sums[2];
   float row_products[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = lane.g + 8 * half;
     log_sums[half] = row < rows ? log_sum_exp[row] * kLog2E : kNever;
-    row_products[half] = row < rows ? products[row] : 0;
+    row_products[half] = row < rows ? to_units * products[row] : 0;
   }
 
   float d_query[kDim / 8][4] = {};
@@ -387,6 +416,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
       copies_arrived<0>();
     }
     __syncthreads();
+    if (kScaled && tile == 0) scale_tile(d_outputs, tile_rows * kDim, to_units);
     const float* keys = keys_of(tile);
     const float* values = keys + kTileFloats;
     const int first_key = tile * kKeyTile;
@@ -404,8 +434,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
           for (int j = 0; j < 4; ++j) {
             float* to = staged + lane.g * kStagedStride + 8 * j + 2 * lane.t;
             *reinterpret_cast<float2*>(to) = {
-                sees(j, 2 * half) ? d_scores[j][2 * half] : 0,
-                sees(j, 2 * half + 1) ? d_scores[j][2 * half + 1] : 0};
+                sees(j, 2 * half) ? unit * d_scores[j][2 * half] : 0,
+                sees(j, 2 * half + 1) ? unit * d_scores[j][2 * half + 1] : 0};
           }
           __syncwarp();
           for (int r = 0; r < min(8, rows - 8 * half); ++r) {
@@ -445,7 +475,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
   }
   if (op.d_query != nullptr) {
     store_all<kDim>(op.d_query + (at.first_query + first_row) * op.d_query_stride + at.column,
-                    op.d_query_stride, rows, shape.head_dim, d_query, mask * shape.scale,
+                    op.d_query_stride, rows, shape.head_dim, d_query, mask * shape.scale * unit,
                     shape.aligned, lane);
   }
 }
@@ -469,9 +499,9 @@ int64_t query_gradients_shared(int64_t warps, int64_t stages, bool maps) {
   return floats * static_cast<int64_t>(sizeof(float));
 }
 
-/// Of D, [heads, queries] by sequence.
-int64_t products_bytes(int64_t queries, int64_t heads) {
-  return queries * heads * static_cast<int64_t>(sizeof(float));
+/// Of D, [heads, queries] by sequence, and units, [sequences, heads].
+int64_t products_bytes(int64_t queries, int64_t sequences, int64_t heads) {
+  return (queries + sequences) * heads * static_cast<int64_t>(sizeof(float));
 }
 
 unsigned tiles(int64_t rows, int64_t warps) {
@@ -494,8 +524,8 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
   const int64_t limit = context.shared_memory_per_block();
   int64_t warps = std::min<int64_t>((keys + kRowsOfWarp - 1) / kRowsOfWarp, kMaxWarps);
 
-  if (op.d_query != nullptr && keys <= warps * kRowsOfWarp &&
-      key_gradients_shared<kDim>(warps, true) <= limit) {
+  if (std::is_same_v<Product, FloatProduct> && op.d_query != nullptr &&
+      keys <= warps * kRowsOfWarp && key_gradients_shared<kDim>(warps, true) <= limit) {
     const int64_t shared = key_gradients_shared<kDim>(warps, true);
     op.whole = true;
     allow_shared_memory(context, key_gradients<Product, kDim>, shared);
@@ -508,7 +538,9 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
     return;
   }
 
-  op.products = static_cast<float*>(stream.scratch(products_bytes(in.queries.rows(), in.heads)));
+  op.products =
+      static_cast<float*>(stream.scratch(products_bytes(in.queries.rows(), sequences, in.heads)));
+  if (in.dtype == BERTOLOGY_FLOAT16) op.units = op.products + in.queries.rows() * in.heads;
   while (key_gradients_shared<kDim>(warps, false) > limit) --warps;
   const int64_t keys_shared = key_gradients_shared<kDim>(warps, false);
   allow_shared_memory(context, key_gradients<Product, kDim>, keys_shared);
@@ -540,7 +572,9 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
 
 }  // namespace
 
-int64_t attention_scratch(const Room& room) { return products_bytes(room.rows, room.heads); }
+int64_t attention_scratch(const Room& room) {
+  return products_bytes(room.rows, room.rows, room.heads);  // no sequence is empty
+}
 
 void CudaStream::attention_backward(const AttentionBackward& op) {
   const AttentionInputs& in = op.inputs;
@@ -562,6 +596,7 @@ void CudaStream::attention_backward(const AttentionBackward& op) {
                        op.head_sums == nullptr ? nullptr : tickets(in.heads),
                        op.d_head_outputs,
                        op.d_probabilities,
+                       nullptr,
                        nullptr,
                        false,
                        1};

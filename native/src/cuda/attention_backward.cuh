@@ -22,12 +22,28 @@ struct Backward {
   float* d_head_outputs;   // [query rows, heads head_dim], or null
   float* d_probabilities;  // by sequence [heads, n, n], or null
   float* products;         // D by sequence [heads, queries]
+  float* units;            // [sequences, heads], of float16: see power_of_two()
   bool whole;              // of key_gradients: a tile has all keys of a sequence
   int stages;              // of query_gradients: tiles of keys in shared memory
 };
 
 constexpr int kRowLanes = 8;     // that multiply a row of o and dcontext
 constexpr float kNever = 1e30f;  // log-sum-exp of a row that is not there: all its p are 0
+
+// Gradients may be far below what Float16 can tell from zero. What its products take of them is
+// divided by a power of two next to the largest of dcontext, and the results are multiplied by it.
+
+/// The power of two not above a number, far enough from the ends of float's range for inverse().
+__device__ __forceinline__ float power_of_two(float x) {
+  const int bits = __float_as_int(x) & 0x7f800000;
+  return __int_as_float(min(max(bits, 1 << 23), 253 << 23));
+}
+__device__ __forceinline__ float inverse(float power) {
+  return __int_as_float((254 << 23) - __float_as_int(power));
+}
+__device__ __forceinline__ float largest_of(const float4& v) {
+  return fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w)));
+}
 
 /// What four columns add to D.
 __device__ __forceinline__ void add_product(float& product, const float4& o, const float4& d) {

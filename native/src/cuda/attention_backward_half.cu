@@ -5,9 +5,9 @@
 // gradients in registers; keys and values come sixteen at a time, and their gradients are complete
 // before the next ones come.
 //
-// Gradients may be far below what Float16 can tell from zero. So each row of dcontext is in shared
-// memory divided by a power of two next to its largest element, and what stands in the products
-// with other rows is in units of `unit`, the largest of these powers.
+// Each row of dcontext is in shared memory divided by a power of two next to its largest element,
+// for Float16's sake; what stands in products with other rows is in units of `unit`, the largest of
+// these powers.
 #include <algorithm>
 
 #include "cuda/attention_backward.cuh"
@@ -38,22 +38,14 @@ __host__ __device__ constexpr int splits_of(int warps) {
   return warps / (kDim / 8);
 }
 
-/// The power of two not above a number, far enough from the ends of float's range for inverse().
-__device__ __forceinline__ float power_of_two(float x) {
-  const int bits = __float_as_int(x) & 0x7f800000;
-  return __int_as_float(min(max(bits, 1 << 23), 253 << 23));
-}
-__device__ __forceinline__ float inverse(float power) {
-  return __int_as_float((254 << 23) - __float_as_int(power));
-}
-
 /// Where things are in shared memory.
 template <int kDim>
 struct Places {
-  __device__ __forceinline__ Places(float* shared, int rows)
+  __device__ __forceinline__ Places(float* shared, int rows, int kept)
       : unit(shared + kHalfWarps),
         steps(reinterpret_cast<uint16_t*>(shared + kFixedFloats)),
-        queries(steps + 4 * kStepKeys * kDim),
+        values(steps + 4 * kStepKeys * kDim),
+        queries(values + kept * kDim),
         d_outputs(queries + rows * kDim),
         weights(d_outputs + rows * kDim),
         log_sums(reinterpret_cast<float*>(weights + rows * kStepKeys)),
@@ -65,6 +57,7 @@ struct Places {
 
   float* unit;          // behind the powers of warps
   uint16_t* steps;      // keys and values, two of each in turns
+  uint16_t* values;     // [kept, kDim]
   uint16_t* queries;    // [rows, kDim]
   uint16_t* d_outputs;  // [rows, kDim], by rows divided by powers
   uint16_t* weights;    // of a step [rows, kStepKeys]: P, then dS
@@ -76,19 +69,20 @@ struct Places {
 
 /// Bytes of shared memory.
 template <int kDim>
-int64_t half_gradients_shared(int64_t rows, int warps) {
-  const int64_t halves = 2 * rows * kDim + 4 * kStepKeys * kDim + rows * kStepKeys;
+int64_t half_gradients_shared(int64_t rows, int64_t kept, int warps) {
+  const int64_t halves = (2 * rows + kept + 4 * kStepKeys) * kDim + rows * kStepKeys;
   const int64_t floats = Places<kDim>::kFixedFloats + 3 * rows +
                          (splits_of<kDim>(warps) - 1) * kStepKeys * kPartialStride<kDim>;
   return halves * static_cast<int64_t>(sizeof(uint16_t)) +
          floats * static_cast<int64_t>(sizeof(float));
 }
 
-/// `rows`: queries of the longest sequence, up to a multiple of 32.
+/// `rows`: queries of the longest sequence, up to a multiple of 32; `kept`: the same of keys, if
+/// all values stay in shared memory, where maps need them twice, else 0.
 template <class Half, int kDim>
 __global__ void __launch_bounds__(kHalfWarps* kWarp)
     half_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list,
-                   const int rows) {
+                   const int rows, const int kept) {
   using Product = HalfProduct<Half>;
   using Tile = HalfTile<Half, kDim>;
   extern __shared__ __align__(128) float shared[];
@@ -105,7 +99,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
   const auto head_of = [&] { return list.head[again(blockIdx.y)]; };
 
   {
-    const Places<kDim> place(shared, rows);
+    const Places<kDim> place(shared, rows, kept);
     const int warps = blockDim.x / kWarp;
     const int warp = threadIdx.x / kWarp;
     const int padded = padded_of(at.queries);
@@ -127,8 +121,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
         d[i] = load_four(at.dense(op.d_context) + offset, count, shape.aligned);
         add_product(product, load_four(at.dense(op.head_outputs) + offset, count, shape.aligned),
                     d[i]);
-        largest = fmaxf(largest, fmaxf(fmaxf(fabsf(d[i].x), fabsf(d[i].y)),
-                                       fmaxf(fabsf(d[i].z), fabsf(d[i].w))));
+        largest = fmaxf(largest, largest_of(d[i]));
         if (op.d_head_outputs != nullptr) {
           store_four(at.dense(op.d_head_outputs) + offset,
                      {mask * d[i].x, mask * d[i].y, mask * d[i].z, mask * d[i].w}, count,
@@ -179,20 +172,25 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
   }
 
   // The gradients of probabilities on their own: with all else a thread would need too many
-  // registers. Only values come a second time.
+  // registers. If they are not kept, values come a second time.
   if (op.d_probabilities != nullptr) {
     constexpr int kKeys = 2 * kStepKeys;
-    const Places<kDim> place(shared, rows);
+    const Places<kDim> place(shared, rows, kept);
     const auto map_of = [&](int first_row) {
       return at.map(op.d_probabilities, shape, again(blockIdx.x), head_of()) +
              static_cast<int64_t>(first_row) * at.keys;
     };
     float last[kGroups<kDim>][4] = {};
     for (int first_key = 0; first_key < at.keys; first_key += kKeys) {
-      uint16_t* values = place.steps + first_key / kKeys % 2 * kKeys * kDim;
-      Tile::load(values, shape.value + (at.first_key + first_key) * shape.key_stride + at.column,
-                 shape.key_stride, at.keys - first_key, kKeys, shape.head_dim, shape.aligned);
-      __syncthreads();
+      uint16_t* values = kept > 0 ? place.values + first_key * kDim
+                                  : place.steps + first_key / kKeys % 2 * kKeys * kDim;
+      if (kept == 0 || first_key == 0) {
+        Tile::load(values, shape.value + (at.first_key + first_key) * shape.key_stride + at.column,
+                   shape.key_stride, at.keys - first_key,
+                   kept > 0 ? (at.keys + kKeys - 1) / kKeys * kKeys : kKeys, shape.head_dim,
+                   shape.aligned);
+        __syncthreads();
+      }
 #pragma unroll
       for (int group = 0; group < kGroups<kDim>; ++group) {
         const Lane lane(again(threadIdx.x));
@@ -247,7 +245,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
   /// Of keys and values; a row of values follows each sixteen of keys.
   const auto load_step = [&](uint16_t* to, int first_key) {
 #pragma unroll 1
-    for (int i = again(threadIdx.x); i < 2 * kStepKeys * kFours; i += blockDim.x) {
+    for (int i = again(threadIdx.x); i < (kept > 0 ? 1 : 2) * kStepKeys * kFours; i += blockDim.x) {
       const int row = first_key + i / kFours % kStepKeys;
       const int four = i % kFours;
       Tile::put(
@@ -261,7 +259,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
     const int i = again(threadIdx.x);
     constexpr int kLines = (kDim * 4 + 127) / 128;  // of a row
     const int row = first_key + i / kLines % kStepKeys;
-    if (i < 2 * kStepKeys * kLines && row < at.keys) {
+    if (i < (kept > 0 ? 1 : 2) * kStepKeys * kLines && row < at.keys) {
       asm volatile("prefetch.global.L2 [%0];" ::"l"(
           __cvta_generic_to_global(step_row(i < kStepKeys * kLines ? shape.key : shape.value, row) +
                                    min(i % kLines * 32, shape.head_dim - 1))));
@@ -285,7 +283,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
                                     const auto& meanwhile) {
     constexpr int kColumns = kDim / 8;
     constexpr int kSplitFloats = kStepKeys * kPartialStride<kDim>;
-    const Places<kDim> place(shared, again(rows));
+    const Places<kDim> place(shared, again(rows), again(kept));
     const Lane lane(again(threadIdx.x));
     const uint16_t* right_rows = is_key ? place.queries : place.d_outputs;
     const int splits = splits_of<kDim>(blockDim.x / kWarp);
@@ -336,7 +334,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
     meanwhile(place, lane);
   };
 
-  load_step(Places<kDim>(shared, rows).steps, 0);
+  load_step(Places<kDim>(shared, rows, kept).steps, 0);
   __syncthreads();
   float d_query[kGroups<kDim>][kDim / 8][4] = {};
   const int step_count = (at.keys + kStepKeys - 1) / kStepKeys;
@@ -346,9 +344,10 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
     typename Product::Left d_scores[kGroups<kDim>];
 #pragma unroll
     for (int group = 0; group < kGroups<kDim>; ++group) {
-      const Places<kDim> place(shared, again(rows));
+      const Places<kDim> place(shared, again(rows), again(kept));
       const Lane lane(again(threadIdx.x));
       const uint16_t* keys = place.steps + step % 2 * 2 * kStepKeys * kDim;
+      const uint16_t* values = kept > 0 ? place.values + first_key * kDim : keys + kStepKeys * kDim;
       const int first_row = first_row_of(group);
       if (first_row >= padded_of(at.queries)) break;
       const bool any_seen =
@@ -364,7 +363,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
           Product::multiply(p[0], left, right[0]);
           Product::multiply(p[1], left, right[1]);
           left = Tile::left_of_rows(place.d_outputs, first_row, k, lane);
-          Tile::rights_of_rows(right, keys, kStepKeys, k, lane);
+          Tile::rights_of_rows(right, values, 0, k, lane);
           Product::multiply(d[0], left, right[0]);
           Product::multiply(d[1], left, right[1]);
         }
@@ -403,7 +402,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
     __syncthreads();
     multiply_weights(op.d_key, first_key, true, shape.scale, [](const Places<kDim>&, Lane) {});
   }
-  const float unit = *Places<kDim>(shared, rows).unit;
+  const float unit = *Places<kDim>(shared, rows, kept).unit;
   const HeadRows end(shape, again(blockIdx.x), head_of());
 #pragma unroll
   for (int group = 0; group < kGroups<kDim>; ++group) {
@@ -421,17 +420,17 @@ bool launch(HalfProduct<Half>, Dim<kDim>, CudaStream& stream, const Backward& op
   const int64_t rows = round_up(longest(in.queries), 32);
   const int warps =
       static_cast<int>(std::clamp<int64_t>(rows / kRowsOfWarp, kLeastWarps<kDim>, kHalfWarps));
-  const int64_t shared = half_gradients_shared<kDim>(rows, warps);
-  if (rows > kGroups<kDim> * warps * kRowsOfWarp ||
-      shared > stream.context().shared_memory_per_block()) {
-    return false;
-  }
+  const int64_t limit = stream.context().shared_memory_per_block();
+  int64_t kept = op.d_probabilities == nullptr ? 0 : round_up(longest(in.keys), 32);
+  if (half_gradients_shared<kDim>(rows, kept, warps) > limit) kept = 0;
+  const int64_t shared = half_gradients_shared<kDim>(rows, kept, warps);
+  if (rows > kGroups<kDim> * warps * kRowsOfWarp || shared > limit) return false;
   allow_shared_memory(stream.context(), half_gradients<Half, kDim>, shared);
   each_list(in, head_index, true, [&](const HeadList& list) {
     const dim3 grid(static_cast<unsigned>(in.queries.count), static_cast<unsigned>(list.count));
     half_gradients<Half, kDim>
         <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(
-            op, list, static_cast<int>(rows));
+            op, list, static_cast<int>(rows), static_cast<int>(kept));
     stream.launched("attention_backward",
                     {in.queries.count, list.count, longest(in.keys), in.head_dim});
   });

@@ -183,8 +183,8 @@ const std::vector<Case> kCases = {
     {"causal", {1, 12, 70}, 2, 24, true, {1, 0.5f}, false},
     {"first rows only", {4, 61, 1}, 3, 32, false, {1, 0.5f, 0}, true},
     {"first rows of long sequences", {150}, 1, 64, false, {0.5f}, true},
-    {"wide heads", {20}, 2, 128, false, {1, 1}, false},
-    {"wide heads that are long", {150}, 1, 128, true, {0.5f}, false},
+    {"wide heads", {20, 140}, 2, 128, false, {1, 1}, false},
+    {"wide heads that are long", {260}, 1, 128, true, {0.5f}, false},
     {"heads of 96", {37, 100}, 1, 96, true, {1}, false},
     {"many heads", {2}, 130, 1, false, std::vector<float>(130, 1), false},
     {"long", {300}, 1, 64, false, {1}, false},
@@ -492,6 +492,31 @@ INSTANTIATE_TEST_SUITE_P(Cases, AttentionTest,
                          ::testing::Combine(::testing::ValuesIn(kCases),
                                             ::testing::ValuesIn(device_cases())),
                          case_of);
+
+TEST(Attention, GradientsMayBeSmall) {
+  // So small that float16 does not tell them from zero: products must take them in other units.
+  const float small = std::ldexp(1.0f, -30);
+  const std::shared_ptr<Stream> stream = roomy_stream();
+  for (const DeviceCase& device_case : device_cases()) {
+    if (!backend().supports(device_case.dtype)) continue;
+    for (const int64_t dim : {64, 128}) {
+      Layer layer(7, {20, 260}, 1, dim, false, {0.5f});
+      Results large_results(layer, true);
+      Results small_results(layer, true);
+      OnDevice device{*stream};
+      large_results.run(*stream, device, layer, device_case.dtype, true);
+      for (float& gradient : layer.d_context) gradient *= small;
+      small_results.run(*stream, device, layer, device_case.dtype, true);
+      for (float& gradient : large_results.dq) gradient *= small;
+      for (float& gradient : large_results.dkv) gradient *= small;
+      for (float& gradient : large_results.d_probabilities) gradient *= small;
+      EXPECT_EQ(small_results.dq, large_results.dq) << device_case.name << ' ' << dim;
+      EXPECT_EQ(small_results.dkv, large_results.dkv) << device_case.name << ' ' << dim;
+      EXPECT_EQ(small_results.d_probabilities, large_results.d_probabilities)
+          << device_case.name << ' ' << dim;
+    }
+  }
+}
 
 TEST(Attention, ManySequences) {
   // More than the warp that adds up their gradients has lanes.
