@@ -3,8 +3,8 @@
 //   dV = m P^T dO,  dS = P (dO V^T - D),  dQ = m scale dS K,  dK = m scale dS^T Q.
 // The gradient of the head is g = sum_i D_i (Michel et al. 2019): it comes for nothing.
 //
-// Half precision: attention_backward_half.cu, everything in one kernel, for as many queries as fit a
-// block. float32: key_gradients<kWhole> is such a kernel for as many keys as fit. The others:
+// Half precision: attention_backward_half.cu, everything in one kernel, for as many queries as fit
+// a block. float32: key_gradients<kWhole> is such a kernel for as many keys as fit. The others:
 // head_gradients for D, then key_gradients and query_gradients, which go over tiles of keys and of
 // queries. No sum depends on the order of blocks.
 #include <algorithm>
