@@ -385,6 +385,7 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     float last[4] = {};
     int key = 0;
     for (; key < at.keys; key += kKeys) {
+      const Lane lane(again(threadIdx.x));
       multiply_keys<Product, kDim>(scores, query, keys, key, seen, lane);
       scale_scores(scores, scale, key, seen_upper, seen_lower, lane);
       write_map(last, scores, log_sums, mask, map, at.keys, key, rows, lane);
@@ -460,7 +461,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 #pragma unroll
       for (int e = 0; e < 4; ++e) scores[j][e] = 0;
     }
-#pragma unroll
+#pragma unroll 2
     for (int k = 0; k < kDim / 16; ++k) {
       const auto left = Tile::left_of_rows(queries, first_of(group), k, lane);
 #pragma unroll
