@@ -29,9 +29,7 @@ struct Forward {
 
 /// Keys whose scores a warp holds at a time, as many as registers allow.
 template <class Product, int kDim>
-constexpr int kChunk = kDim <= 32   ? 64
-                       : kDim <= 64 ? 48
-                                    : 32;
+constexpr int kChunk = kDim <= 64 ? 48 : 32;
 
 /// Warps of a block, as many as registers allow: those of half precision have half as much to hold.
 template <class Product, int kDim>
@@ -365,6 +363,7 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     RowState upper, lower;
     float scores[kKeys / 8][4];
     for (int key = 0; key < seen; key += kKeys) {
+      const Lane lane(again(threadIdx.x));
       multiply_keys<Product, kDim>(scores, query, keys, key, seen, lane);
       scale_scores(scores, scale, key, seen_upper, seen_lower, lane);
       absorb<kKeys / 8, kDim>(scores, upper, lower, output);
@@ -385,7 +384,6 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     float last[4] = {};
     int key = 0;
     for (; key < at.keys; key += kKeys) {
-      const Lane lane(again(threadIdx.x));
       multiply_keys<Product, kDim>(scores, query, keys, key, seen, lane);
       scale_scores(scores, scale, key, seen_upper, seen_lower, lane);
       write_map(last, scores, log_sums, mask, map, at.keys, key, rows, lane);
@@ -402,7 +400,7 @@ template <int kDim>
 constexpr int kLongGroups = kDim <= 64 ? 4 : 2;
 /// Keys that come at a time.
 template <int kDim>
-constexpr int kStepKeys = kDim <= 64 ? 32 : 16;
+constexpr int kStepKeys = kDim < 64 ? 32 : 16;
 
 template <class Product, int kDim>
 __global__ void __launch_bounds__(kMaxWarps* kWarp)
@@ -461,7 +459,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 #pragma unroll
       for (int e = 0; e < 4; ++e) scores[j][e] = 0;
     }
-#pragma unroll 2
+#pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
       const auto left = Tile::left_of_rows(queries, first_of(group), k, lane);
 #pragma unroll
