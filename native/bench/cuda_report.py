@@ -6,9 +6,9 @@
 BUILD is a CMake build folder with -DBERTOLOGY_BENCH=ON. Three sources go into the report:
 
 - ptxas, by architecture: registers, static shared memory, spills; from them the occupancy.
-- The counters of a stand-in for the CUDA runtime that executes PTX and counts what it does (the folder of its
-  libcudart.so.13 in BERTOLOGY_CUDA_RUNTIME): sectors, bank conflicts, arithmetic, by operation in BERT-base's shape.
-- Data sheets: from the least bytes and operations of an operation, the time that no kernel can beat.
+- The counters of a stand-in for the CUDA runtime that executes PTX and counts what it does: sectors, bank conflicts,
+  arithmetic, by operation in BERT-base's shape. BUILD was configured with -DBERTOLOGY_CUDA_RUNTIME=<its folder>.
+- Data sheets: what an operation's bytes and products take at the speeds of a board.
 
 Exits with 1 if a kernel spills or a bound that the report states is broken.
 """
@@ -30,15 +30,18 @@ ARCHITECTURES = [80, 86, 89, 90, 100, 120]
 LIMITS = {80: (2048, 32, 164), 86: (1536, 16, 100), 89: (1536, 24, 100), 90: (2048, 32, 228), 100: (2048, 32, 228),
           120: (1536, 24, 100)}
 # Dense, without sparsity, from NVIDIA's data sheets of the SXM boards: bytes/s, float32 FLOP/s, tf32 and bf16/fp16
-# tensor-core FLOP/s.
-BOARDS = {"A100 80GB": (2.039e12, 19.5e12, 156e12, 312e12), "H100": (3.35e12, 66.9e12, 494.7e12, 989.4e12)}
+# tensor-core FLOP/s; and bytes/s of the second level cache: 5120 a clock in NVIDIA's A100 white paper, of H100 taken to
+# be as many.
+BOARDS = {"A100 80GB": (2.039e12, 19.5e12, 156e12, 312e12, 5120 * 1.41e9),
+          "H100": (3.35e12, 66.9e12, 494.7e12, 989.4e12, 5120 * 1.755e9)}
 # What is allowed, by kernel or operation.
 MOST_SECTORS = 4.5  # a request of 4 bytes a thread; 4 is ideal
 MOST_CONFLICTS = 0.05  # of all wavefronts of shared memory
-MOST_TRAFFIC = 1.15  # times the least bytes, of attention up to 128 tokens; of its forward in half precision any number
+MOST_TRAFFIC = 1.15  # times the least bytes, of attention where the memory on the chip allows it
 EXAMPLES, LENGTHS, DTYPES = 2, [50, 84, 128, 512], ["float32", "bfloat16", "float16"]
-# Texts of 12 heads that give each of 108 multiprocessors one: long attention divides the queries of fewer among blocks.
-FILLING_EXAMPLES = 9
+# Texts of 12 heads whose blocks are as large as the device allows: of fewer, blocks divide the rows of long attention.
+FILLING_EXAMPLES = {"forward": 9, "backward": 5}
+REGISTERS = 256 << 10  # bytes of a multiprocessor
 
 
 def occupancy(architecture, registers, shared, threads):
@@ -81,8 +84,8 @@ def compiled(nvcc, folder):
             threads[entry] = int(most.group(1)) if most else None
         for architecture in ARCHITECTURES:
             virtual = 100 if architecture >= 100 else 80  # as cmake/Cuda.cmake has it
-            log = subprocess.run([nvcc, *flags, f"-gencode=arch=compute_{virtual},code=sm_{architecture}", "-cubin", "-Xptxas", "-v", source, "-o",
-                                  Path(folder) / "kernels.cubin"], check=True, capture_output=True, text=True).stderr
+            log = subprocess.run([nvcc, *flags, f"-gencode=arch=compute_{virtual},code=sm_{architecture}", "-cubin",
+                                  "-Xptxas", "-v", source, "-o", Path(folder) / "kernels.cubin"], check=True, capture_output=True, text=True).stderr
             for part in log.split("Compiling entry function '")[1:]:
                 entry = part.split("'")[0]
                 spills = sum(int(n) for n in re.findall(r"(\d+) bytes spill", part))
@@ -101,17 +104,25 @@ def is_attention(operation):
 
 
 def texts(operation, length):
-    return FILLING_EXAMPLES if operation.startswith("attention_forward") and length > 128 else EXAMPLES
+    return FILLING_EXAMPLES[operation.split("_")[1]] if is_attention(operation) and length > 128 else EXAMPLES
 
 
-def counted(build, operation, dtype, length):
+def runtime_of(build):
+    """The folder of the runtime that counts, as the build has it."""
+    found = re.search(r"^BERTOLOGY_CUDA_RUNTIME:PATH=(.+)$", (build / "CMakeCache.txt").read_text(), re.M)
+    if not found:
+        sys.exit(f"{build}: configure it with -DBERTOLOGY_CUDA_RUNTIME=<folder of a libcudart.so.13 that counts>")
+    return found.group(1)
+
+
+def counted(build, operation, dtype, length, architecture=80):
     """What an operation should move and compute, and {kernel: counters} of what it did."""
     program = build / "native" / "bench" / "bertology_operation_counts"
     library = build / "native" / "src" / "cuda" / "for_tests" / "libbertology_cuda.so"
     with tempfile.TemporaryDirectory() as folder:
         stats = Path(folder) / "stats"
-        environment = dict(os.environ, CUDA_EMU_STATS=str(stats), BERTOLOGY_CUDA_LIBRARY=str(library),
-                           BERTOLOGY_CUBLAS="none", LD_LIBRARY_PATH=os.environ.get("BERTOLOGY_CUDA_RUNTIME", ""))
+        environment = dict(os.environ, CUDA_EMU_STATS=str(stats), CUDA_EMU_SM=str(architecture), BERTOLOGY_CUBLAS="none",
+                           BERTOLOGY_CUDA_LIBRARY=str(library), LD_LIBRARY_PATH=runtime_of(build))
         command = [program, "cuda:0", operation, dtype, str(texts(operation, length)), str(length)]
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
         if run.returncode != 0:
@@ -120,7 +131,7 @@ def counted(build, operation, dtype, length):
         text = stats.read_text()
     kernels = {}
     for name, body in re.findall(r"^(\S.*)\n((?:  .*\n?)+)", text, re.M):
-        if "attention_forward" not in operation and short(name).startswith("forward<"):
+        if "attention_forward" not in operation and short(name).startswith("forward"):
             continue  # what a backward pass needs was made before it
         if not operation.startswith("query") and re.search(r"round|convert|pack", name):
             continue  # the weights were packed before
@@ -142,12 +153,34 @@ def counted(build, operation, dtype, length):
     return least, kernels
 
 
-def bound(least, dtype, board):
-    """Microseconds that the operation takes at least: its bytes or its products, whichever takes longer."""
-    bandwidth, scalar, tensor32, tensor16 = BOARDS[board]
+def bounds(least, moved, dtype, board):
+    """Microseconds of the least bytes from memory, of all bytes from the second level cache, of the products."""
+    bandwidth, scalar, tensor32, tensor16, cache = BOARDS[board]
     # float32 products are three tf32 products each, or one of float32 units, whichever is faster.
     speed = max(scalar, tensor32 / 3) if dtype == "float32" else tensor16
-    return 1e6 * max(least["bytes"] / bandwidth, least["flops"] / speed)
+    return [1e6 * seconds for seconds in (least["bytes"] / bandwidth, moved / cache, least["flops"] / speed)]
+
+
+def least_passes(operation, dtype, length, shared_kib):
+    """How often attention of BERT-base's heads must read what passes by a block, and its traffic over the least."""
+    width, size, shared = 64, 4 if dtype == "float32" else 2, (shared_kib - 1) << 10  # the driver takes 1 KiB
+    row = width * size
+    # Half of the registers can hold results: the others hold what is multiplied.
+    held = REGISTERS // 2 // (width * 4)
+    if "backward" not in operation:
+        # Keys and values stay, or queries with their outputs in registers while keys and values pass by.
+        rows = length if 2 * length * row <= shared else min(shared // row, held)
+        passes = math.ceil(length / rows)
+        once, again = 4, 2 * (passes - 1)
+    else:
+        # Every warp multiplies with all queries and dcontext (dK, dV) if they stay, or with all keys and values: they
+        # are in shared memory. With less than all of the keys, queries and dcontext come again for the others, and dQ
+        # is written and read once more.
+        stay = 2 * length * row <= shared and length <= held
+        passes = 1 if stay else math.ceil(length / (shared // (2 * row)))
+        once, again = 8, 4 * (passes - 1)
+    maps = length / width if "maps" in operation else 0
+    return passes, (once + again + maps) / (once + maps)
 
 
 def main():
@@ -163,8 +196,8 @@ def main():
     lines += ["# The CUDA kernels, without a stopwatch", "",
               "Written by `native/bench/cuda_report.py`. No figure here was measured on a GPU.", "",
               "## Registers, shared memory, occupancy", "",
-              "Registers / occupancy by architecture. Static shared memory in bytes; what a launch adds is in the next "
-              "tables' operations and limits the occupancy further where it is large. Spills: none are allowed.", "",
+              "Registers / occupancy by architecture. Static shared memory in bytes; what a launch adds limits the occupancy "
+              "further where it is large: the choices are in [README.md](README.md). Spills: none are allowed.", "",
               "| file | kernel | threads | shared | " + " | ".join(f"sm_{a}" for a in ARCHITECTURES) + " |",
               "|---|---|---|---|" + "---|" * len(ARCHITECTURES)]
     for source, name, threads, found in kernels:
@@ -181,16 +214,17 @@ def main():
                                 capture_output=True, text=True).stdout.split()
     products = re.compile("attention|head_gradients|query|output|intermediate")
     lines += ["", "## What each operation moves and computes", "",
-              f"BERT-base's shape, {EXAMPLES} texts of n tokens, {FILLING_EXAMPLES} in attention_forward beyond 128, counted while the kernels' PTX was executed. *Moved*: "
-              "sectors of 32 bytes that all loads and stores of global memory asked for (there is no cache in this "
-              "count), against the least: every operand read once, every result written once. *Sectors*: for each "
-              "request of 4 bytes a thread, 4 is ideal. *Conflicts*: wavefronts of shared memory beyond the ideal. "
-              "*Bound*: what the least bytes or products take at the speeds of the data sheet, in microseconds; no "
-              "measurement. Beyond 128 tokens, attention's backward and its float32 forward read keys and values again "
-              "for each tile of queries, backward the other way round too: what a head reads again, 512 KiB at 1024 tokens, is what the second "
-              "level cache of a GPU holds, but here it counts.", "",
-              "| operation | dtype | n | kernels | moved / least | sectors | conflicts | tensor-core GFLOP | least GFLOP | "
-              + " | ".join(f"bound {b}, µs" for b in BOARDS) + " |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+              f"BERT-base's shape, {EXAMPLES} texts of n tokens (in attention beyond 128, {FILLING_EXAMPLES['forward']} forward "
+              f"and {FILLING_EXAMPLES['backward']} backward), counted while the kernels' PTX was executed. *Moved*: sectors of "
+              "32 bytes that all loads and stores of global memory asked for, against the least: every operand read once, "
+              "every result written once. *Sectors*: for each request of 4 bytes a thread, 4 is ideal. *Conflicts*: wavefronts of shared memory beyond the ideal.", "",
+              "*Computed bound*, no measurement, in microseconds: the largest of the least bytes at the speed of the board's "
+              "memory / all that was moved at that of its second level cache, where what is read again lies / the least "
+              "products at that of its units.", "",
+              "| operation | dtype | n | kernels | least MB | moved / least | sectors | conflicts | tensor-core GFLOP | "
+              "least GFLOP | " + " | ".join(f"computed bound {b}, µs" for b in BOARDS) + " |",
+              "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    ratios = {}
     for operation in operations:
         with_products = bool(products.search(operation))
         for dtype in DTYPES if with_products else DTYPES[:1]:
@@ -201,18 +235,44 @@ def main():
                 sectors = 4 * moved / max(1, used)
                 conflicts = max((c.get("conflicts", 0) for c in counts.values()), default=0)
                 where = f"{operation} {dtype} n={length}"
+                ratios[operation, dtype, length, 80] = moved / least["bytes"]
                 if sectors > MOST_SECTORS:
                     problems.append(f"{where}: {sectors:.2f} sectors a request")
                 if conflicts > MOST_CONFLICTS:
                     problems.append(f"{where}: {conflicts:.1%} bank conflicts")
-                held = length <= 128 or (operation.startswith("attention_forward") and dtype != "float32")
-                if is_attention(operation) and held and moved > MOST_TRAFFIC * least["bytes"]:
+                held = is_attention(operation) and least_passes(operation, dtype, length, LIMITS[80][2])[0] == 1
+                if held and moved > MOST_TRAFFIC * least["bytes"]:
                     problems.append(f"{where}: moves {moved / least['bytes']:.2f} times the least")
-                bounds = " | ".join(f"{bound(least, dtype, board):.2f}" for board in BOARDS)
+                cells = []
+                for board in BOARDS:
+                    times = bounds(least, moved, dtype, board)
+                    cells.append(f"**{max(times):.2f}** = max({' / '.join(f'{t:.2f}' for t in times)})")
                 mma = sum(c["mma"] for c in counts.values())
                 lines.append(f"| {operation} | {dtype} | {length} | {', '.join(f'`{k}`' for k in counts)} | "
-                             f"{moved / least['bytes']:.2f} | {sectors:.2f} | {conflicts:.1%} | {mma / 1e9:.3f} | "
-                             f"{least['flops'] / 1e9:.3f} | {bounds} |")
+                             f"{least['bytes'] / 1e6:.2f} | {moved / least['bytes']:.2f} | {sectors:.2f} | {conflicts:.1%} | "
+                             f"{mma / 1e9:.3f} | {least['flops'] / 1e9:.3f} | {' | '.join(cells)} |")
+
+    length = max(LENGTHS)
+    lines += ["", f"## What the memory on the chip allows at {length} tokens", "",
+              "Half of the attention's operands stay in shared memory while the others pass by once, if they fit: forward "
+              "keeps keys and values (2 n d), or queries (n d) with their outputs in registers; backward keeps queries and "
+              "dcontext (2 n d), because every warp multiplies with all of them, with dQ in registers. If less fits, what "
+              "passes by comes once for each part, in backward with dQ once more written and read: (4 + 2 (passes - 1)) / 4 "
+              "and (8 + 4 (passes - 1)) / 8 of the least. Of a multiprocessor's 256 KiB of registers half can hold results.",
+              "", "| operation | dtype | shared memory | passes at least | moved / least: possible | moved / least: ours |",
+              "|---|---|---|---|---|---|"]
+    for operation in filter(is_attention, operations):
+        for dtype in DTYPES[:2]:
+            for architecture in (86, 80, 90):
+                key = operation, dtype, length, architecture
+                if architecture == 86 and "maps" not in operation:
+                    least, counts = counted(options.build, operation, dtype, length, architecture)
+                    ratios[key] = sum(c.get("moved", 0) for c in counts.values()) / least["bytes"]
+                passes, ratio = least_passes(operation, dtype, length, LIMITS[architecture][2])
+                # Blocks of the one with 228 KiB hold no more than those of the one with 164.
+                ours = ratios.get(key if architecture == 86 else (operation, dtype, length, 80))
+                lines.append(f"| {operation} | {dtype} | {LIMITS[architecture][2]} KiB (sm_{architecture}) | {passes} | "
+                             f"{ratio:.2f} | {'' if ours is None else f'{ours:.2f}'} |")
     if problems:
         lines += ["", "## Beyond the bounds", ""] + [f"- {problem}" for problem in problems]
     options.output.write_text("\n".join(lines) + "\n")

@@ -3,119 +3,45 @@
 //   dV = m P^T dO,  dS = P (dO V^T - D),  dQ = m scale dS K,  dK = m scale dS^T Q.
 // The gradient of the head is g = sum_i D_i (Michel et al. 2019): it comes for nothing.
 //
-// Sequences whose keys fit a block: attention_backward, everything in one kernel. Longer ones:
+// Half precision: attention_backward_half.cu, everything in one kernel, for as many queries as fit
+// a block. float32: key_gradients<kWhole> is such a kernel for as many keys as fit. The others:
 // head_gradients for D, then key_gradients and query_gradients, which go over tiles of keys and of
 // queries. No sum depends on the order of blocks.
 #include <algorithm>
+#include <type_traits>
 
-#include "cuda/attention_tiles.cuh"
+#include "cuda/attention_backward.cuh"
 
 namespace bertology::cuda {
 namespace {
 
-struct Backward {
-  AttentionShape shape;
-  const float* d_context;     // [query rows, heads head_dim]
-  const float* head_outputs;  // [query rows, heads head_dim]
-  const float* log_sum_exp;   // by sequence [heads, queries]
-  float* d_query;             // [query rows, d_query_stride], or null
-  float* d_key;               // [key rows, d_key_stride], or null
-  float* d_value;             // [key rows, d_key_stride], or null
-  int64_t d_query_stride, d_key_stride;
-  float* head_gradients;        // [sequences, example_stride] at the head's index
-  float* token_head_gradients;  // as head_gradients, or null
-  int64_t example_stride;
-  double* head_sums;       // [head's index, kHeadSums], or null
-  int32_t* tickets;        // [heads]: blocks of each head that have written their gradient
-  float* d_head_outputs;   // [query rows, heads head_dim], or null
-  float* d_probabilities;  // by sequence [heads, n, n], or null
-  float* products;         // D by sequence [heads, queries]
-  bool whole;              // of key_gradients: a tile has all keys of a sequence
-  int stages;              // of query_gradients: tiles of keys in shared memory
-};
-
 constexpr int kQueryTile = 32;
-constexpr int kKeyTile = 32;     // of query_gradients
-constexpr int kRowLanes = 8;     // that multiply a row of o and dcontext
-constexpr float kNever = 1e30f;  // log-sum-exp of a row that is not there: all its p are 0
+constexpr int kKeyTile = 32;  // of query_gradients
 
 // ----------------------------------------------------------------------------------------------
 // gradients of heads
 
-/// D of a row, in each of its kRowLanes lanes; `o` and `d` give chunks of four floats. The same
-/// bits wherever it is computed.
+/// D of a row, in each of its kRowLanes lanes; `o` and `d` give chunks of four floats.
 template <class Output, class Gradient>
 __device__ __forceinline__ float row_product(int chunks, const Output& o, const Gradient& d) {
   float product = 0;
-  for (int c = threadIdx.x % kRowLanes; c < chunks; c += kRowLanes) {
-    const float4 x = o(c);
-    const float4 y = d(c);
-    product = fmaf(x.x, y.x, product);
-    product = fmaf(x.y, y.y, product);
-    product = fmaf(x.z, y.z, product);
-    product = fmaf(x.w, y.w, product);
-  }
-#pragma unroll
-  for (int distance = kRowLanes / 2; distance > 0; distance /= 2) {
-    product += __shfl_xor_sync(kAllLanes, product, distance);
-  }
-  return product;
+  for (int c = threadIdx.x % kRowLanes; c < chunks; c += kRowLanes)
+    add_product(product, o(c), d(c));
+  return sum_row(product);
 }
 
-/// Writes the gradient of a head of a sequence, by one warp, whose lane l comes with the sums over
-/// the rows l, l + 32, ... The last block of a head to come here adds up what all have written.
-__device__ __forceinline__ void finish_head(const Backward& op, const HeadList& list,
-                                            float signed_sum, float absolute_sum) {
-  const int lane = threadIdx.x % kWarp;
-  const int64_t index = list.index[blockIdx.y];
-  const int64_t sequences = gridDim.x;
-  signed_sum = warp_sum(signed_sum);
-  absolute_sum = warp_sum(absolute_sum);
-  int32_t* ticket = op.tickets + list.head[blockIdx.y];
-  int finished = 0;
-  if (lane == 0) {
-    const int64_t target = blockIdx.x * op.example_stride + index;
-    op.head_gradients[target] = signed_sum;
-    if (op.token_head_gradients != nullptr) op.token_head_gradients[target] = absolute_sum;
-    if (op.head_sums != nullptr) {
-      __threadfence();
-      finished = atomicAdd(ticket, 1) + 1;
-    }
-  }
-  if (op.head_sums == nullptr) return;
-  if (__shfl_sync(kAllLanes, finished, 0) != sequences) return;
-  __threadfence();
-  __syncwarp();
-  if (lane == 0) *ticket = 0;  // for the next launch
-  double* sums = op.head_sums + index * kHeadSums;
-  double sum = lane < kHeadSums ? sums[lane] : 0;
-  for (int64_t first = 0; first < sequences; first += kWarp) {
-    const int count = static_cast<int>(min(static_cast<int64_t>(kWarp), sequences - first));
-    const int64_t source = (first + min(lane, count - 1)) * op.example_stride + index;
-    const float gradients = __ldcg(op.head_gradients + source);
-    const float of_tokens = __ldcg(op.token_head_gradients + source);
-    for (int b = 0; b < count; ++b) {
-      const double g = __shfl_sync(kAllLanes, gradients, b);
-      const double tokens = __shfl_sync(kAllLanes, of_tokens, b);
-      switch (lane) {
-        case kSignedSum:
-          sum += g;
-          break;
-        case kAbsoluteSum:
-          sum += fabs(g);
-          break;
-        case kSquaredSum:
-          sum += g * g;
-          break;
-        default:
-          sum += tokens;
-      }
-    }
-  }
-  if (lane < kHeadSums) sums[lane] = sum;
+/// Of a block's sequence and head in [sequences, heads].
+__device__ __forceinline__ int64_t sequence_head(const AttentionShape& shape, int head) {
+  return static_cast<int64_t>(blockIdx.x) * shape.heads + head;
 }
 
-/// g, and D for the kernels that follow: a block for each (sequence, head).
+/// Multiplies a tile in shared memory that has come, by the whole block.
+__device__ __forceinline__ void scale_tile(float* tile, int count, float factor) {
+  for (int i = threadIdx.x; i < count; i += blockDim.x) tile[i] *= factor;
+  __syncthreads();
+}
+
+/// g, and what the kernels that follow need: a block for each (sequence, head).
 __global__ void __launch_bounds__(kMaxWarps* kWarp)
     head_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   constexpr int kRows = kMaxWarps * kWarp / kRowLanes;
@@ -132,6 +58,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   const int group = threadIdx.x / kRowLanes;
   float signed_sum = 0;
   float absolute_sum = 0;
+  float largest = 0;
   for (int first = 0; first < at.queries; first += kRows) {
     const int row = first + group;
     const int64_t offset = row * at.width;
@@ -148,6 +75,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
             store_four(at.dense(op.d_head_outputs) + offset + 4 * c,
                        {mask * d.x, mask * d.y, mask * d.z, mask * d.w}, count, shape.aligned);
           }
+          largest = fmaxf(largest, largest_of(d));
           return d;
         });
     signed_sum += product;
@@ -155,6 +83,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     if (op.products != nullptr && there && threadIdx.x % kRowLanes == 0) {
       at.of_queries(op.products, shape, head)[row] = product;
     }
+  }
+  if (op.units != nullptr) {
+    largest = block_max(largest);
+    if (threadIdx.x == 0) op.units[sequence_head(shape, head)] = power_of_two(largest);
   }
   if (threadIdx.x % kRowLanes == 0) {
     signed_sums[group] = signed_sum;
@@ -180,7 +112,7 @@ __device__ __forceinline__ float* score_at(float* scores, int width, int row, in
 }
 
 /// results[8 queries each] = left rows of `rows`, 16 from `first` on, times the rows of `columns`.
-template <class Product, int kDim>
+template <class Product, int kDim, int kUnrolled = kDim / 16>
 __device__ __forceinline__ void multiply_rows(float (&results)[4][4], const float* rows, int first,
                                               const float* columns, Lane lane) {
 #pragma unroll
@@ -188,7 +120,7 @@ __device__ __forceinline__ void multiply_rows(float (&results)[4][4], const floa
 #pragma unroll
     for (int e = 0; e < 4; ++e) results[j][e] = 0;
   }
-#pragma unroll
+#pragma unroll kUnrolled
   for (int k = 0; k < kDim / 16; ++k) {
     const auto left = Product::left(Product::keep(row_of<kDim, 0>(rows, first, k, lane),
                                                   row_of<kDim, 1>(rows, first, k, lane)));
@@ -201,12 +133,19 @@ __device__ __forceinline__ void multiply_rows(float (&results)[4][4], const floa
   }
 }
 
-/// A block for each (sequence, head, tile of keys), sixteen keys a warp, over tiles of queries. If
-/// op.whole its tile has all keys, and it writes the gradients of the queries and of the head too.
-template <class Product, int kDim>
+/// Sixteens of rows of a warp, as many as registers hold the gradients of: what passes by is read
+/// less often the more there are.
+template <int kDim>
+constexpr int kTileGroups = kDim <= 64 ? 2 : 1;
+
+/// A block for each (sequence, head, tile of keys), op.key_groups times sixteen keys a warp, over
+/// tiles of queries. If kWhole its tile has all keys, sixteen a warp, and it writes the gradients
+/// of the queries and of the head too.
+template <class Product, int kDim, bool kWhole>
 __global__ void __launch_bounds__(kMaxWarps* kWarp)
     key_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   extern __shared__ __align__(128) float shared[];
+  constexpr bool kScaled = std::is_same_v<Product, Float16Product>;
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
   const int head = list.head[blockIdx.y];
@@ -214,12 +153,16 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   const HeadRows at(shape, sequence, head);
   const int warps = blockDim.x / kWarp;
   const int warp = threadIdx.x / kWarp;
-  const Lane lane;
-  const int tile_keys = warps * kRowsOfWarp;
+  constexpr int kUnrolled = kWhole ? kDim / 16 : 2;  // with more, registers do not suffice
+  constexpr int kGroups = kWhole ? 1 : kTileGroups<kDim>;
+  const int groups = kWhole ? 1 : op.key_groups;
+  const int tile_keys = groups * warps * kRowsOfWarp;
   const int first_key = blockIdx.z * tile_keys;
   if (first_key >= at.keys) return;
   const int key_rows = min(tile_keys, at.keys - first_key);
-  const int warp_row = warp * kRowsOfWarp;
+  const auto warp_row_of = [](int group) {
+    return static_cast<int>(group * blockDim.x + again(threadIdx.x)) / kWarp * kRowsOfWarp;
+  };
   const int scores_width = (tile_keys + 31) / 32 * 32;
 
   float* keys = shared;
@@ -228,7 +171,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   float* d_outputs = queries + kQueryTile * kDim;
   float* log_sums = d_outputs + kQueryTile * kDim;
   float* products = log_sums + kQueryTile;
-  float* d_scores = products + kQueryTile;  // only where op.whole
+  float* d_scores = products + kQueryTile;  // only where kWhole
 
   const int64_t key_offset = (at.first_key + first_key) * shape.key_stride + at.column;
   load_tile<kDim>(keys, shape.key + key_offset, shape.key_stride, key_rows, tile_keys,
@@ -236,8 +179,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   load_tile<kDim>(values, shape.value + key_offset, shape.key_stride, key_rows, tile_keys,
                   shape.head_dim, shape.aligned);
 
-  float d_key[kDim / 8][4] = {};
-  float d_value[kDim / 8][4] = {};
+  float d_key[kGroups][kDim / 8][4] = {};
+  float d_value[kGroups][kDim / 8][4] = {};
+  const float unit = kScaled ? op.units[sequence_head(shape, head)] : 1;
+  const float to_units = kScaled ? inverse(unit) : 1;
   float signed_sum = 0;
   float absolute_sum = 0;
   const float scale = shape.scale * kLog2E;
@@ -255,11 +200,14 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     for (int i = threadIdx.x; i < kQueryTile; i += blockDim.x) {
       const bool there = i < rows;
       log_sums[i] = there ? at.of_queries(op.log_sum_exp, shape, head)[query + i] * kLog2E : kNever;
-      if (!op.whole) products[i] = there ? at.of_queries(op.products, shape, head)[query + i] : 0;
+      if (!kWhole) {
+        products[i] = there ? to_units * at.of_queries(op.products, shape, head)[query + i] : 0;
+      }
     }
     copies_arrived<0>();
     __syncthreads();
-    if (op.whole) {
+    if (kScaled) scale_tile(d_outputs, kQueryTile * kDim, to_units);
+    if (kWhole) {
       const float* output = at.dense(op.head_outputs) + query * at.width;
       for (int i = threadIdx.x / kRowLanes; i < kQueryTile; i += blockDim.x / kRowLanes) {
         const int64_t offset = i * at.width;
@@ -287,120 +235,124 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     }
 
     // Transposed: rows are keys, columns are queries.
-    float scores[4][4];
-    float d_probabilities[4][4];
-    const int key = first_key + warp_row + lane.g;
-    const auto sees = [&](int j, int e) {
-      const int of_key = key + e / 2 * 8;
-      return of_key < at.keys && (!shape.causal || of_key <= query + 8 * j + 2 * lane.t + e % 2);
-    };
-    const bool any_seen = !shape.causal || first_key + warp_row < query + kQueryTile;
-    if (any_seen) {
-      multiply_rows<Product, kDim>(d_probabilities, values, warp_row, d_outputs, lane);
-    }
-    if (op.whole && op.d_probabilities != nullptr) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          *score_at(d_scores, scores_width, 8 * j + 2 * lane.t + e % 2,
-                    warp_row + lane.g + e / 2 * 8) =
-              any_seen && sees(j, e) ? d_probabilities[j][e] : 0;
-        }
+    for (int group = 0; group < kGroups; ++group) {
+      if (kGroups > 1 && group >= groups) break;
+      const int warp_row = warp_row_of(group);
+      const Lane lane(again(threadIdx.x));
+      float scores[4][4];
+      float d_probabilities[4][4];
+      const int key = first_key + warp_row + lane.g;
+      const auto sees = [&](int j, int e) {
+        const int of_key = key + e / 2 * 8;
+        return of_key < at.keys && (!shape.causal || of_key <= query + 8 * j + 2 * lane.t + e % 2);
+      };
+      const bool any_seen = !shape.causal || first_key + warp_row < query + kQueryTile;
+      if (any_seen) {
+        multiply_rows<Product, kDim, kUnrolled>(d_probabilities, values, warp_row, d_outputs, lane);
       }
-      __syncthreads();
-      float* map = at.map(op.d_probabilities, shape, sequence, head);
-      for (int r = warp; r < rows; r += warps) {
-        store_run(map + static_cast<int64_t>(query + r) * at.keys, at.keys,
-                  [&](int i) { return *score_at(d_scores, scores_width, r, i); });
-      }
-      __syncthreads();
-    }
-    if (any_seen) {
-      multiply_rows<Product, kDim>(scores, keys, warp_row, queries, lane);
+      if (kWhole && op.d_probabilities != nullptr) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const float2 log_sum = *reinterpret_cast<float2*>(log_sums + 8 * j + 2 * lane.t);
-        const float2 product = *reinterpret_cast<float2*>(products + 8 * j + 2 * lane.t);
+        for (int j = 0; j < 4; ++j) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const float p = exp2_of(scores[j][e] * scale - (e % 2 == 0 ? log_sum.x : log_sum.y));
-          scores[j][e] = sees(j, e) ? p : 0;
-          d_probabilities[j][e] =
-              scores[j][e] * (d_probabilities[j][e] - (e % 2 == 0 ? product.x : product.y));
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < 4; j += 2) {
-        multiply_columns<Product, kDim>(d_value, left_of<Product>(scores[j], scores[j + 1]),
-                                        d_outputs, 8 * j, lane);
-        multiply_columns<Product, kDim>(
-            d_key, left_of<Product>(d_probabilities[j], d_probabilities[j + 1]), queries, 8 * j,
-            lane);
-      }
-    }
-    if (op.whole) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          *score_at(d_scores, scores_width, 8 * j + 2 * lane.t + e % 2,
-                    warp_row + lane.g + e / 2 * 8) = any_seen ? d_probabilities[j][e] : 0;
-        }
-      }
-      __syncthreads();
-      // dQ of the tile: sixteen rows and 32 columns at a time.
-      constexpr int kParts = kDim / 32;
-      const int units = (rows + kRowsOfWarp - 1) / kRowsOfWarp * kParts;
-      for (int unit = warp; unit < units; unit += warps) {
-        const int row = unit / kParts * kRowsOfWarp;
-        const int part = unit % kParts;
-        float d_query[4][4] = {};
-        const int end = shape.causal ? min(at.keys, query + row + kRowsOfWarp) : at.keys;
-        for (int k = 0; k < end; k += 16) {
-          const int of_key = k + 4 * lane.t;
-          const auto left = Product::left(Product::keep(
-              load_shared(score_at(d_scores, scores_width, row + lane.g, of_key)),
-              load_shared(score_at(d_scores, scores_width, row + lane.g + 8, of_key))));
-          const Columns<kDim, true> columns(keys, k, part, lane);
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            Product::multiply(d_query[i], left, Product::right(columns.product(i)));
+          for (int e = 0; e < 4; ++e) {
+            *score_at(d_scores, scores_width, 8 * j + 2 * lane.t + e % 2,
+                      warp_row + lane.g + e / 2 * 8) =
+                any_seen && sees(j, e) ? d_probabilities[j][e] : 0;
           }
         }
-        store_rows(op.d_query + (at.first_query + query + row) * op.d_query_stride + at.column,
-                   op.d_query_stride, rows - row, shape.head_dim, part, d_query, mask * shape.scale,
-                   shape.aligned, lane);
+        __syncthreads();
+        float* map = at.map(op.d_probabilities, shape, sequence, head);
+        for (int r = warp; r < rows; r += warps) {
+          store_run(map + static_cast<int64_t>(query + r) * at.keys, at.keys,
+                    [&](int i) { return *score_at(d_scores, scores_width, r, i); });
+        }
+        __syncthreads();
+      }
+      if (any_seen) {
+        multiply_rows<Product, kDim, kUnrolled>(scores, keys, warp_row, queries, lane);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const float2 log_sum = *reinterpret_cast<float2*>(log_sums + 8 * j + 2 * lane.t);
+          const float2 product = *reinterpret_cast<float2*>(products + 8 * j + 2 * lane.t);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const float p = exp2_of(scores[j][e] * scale - (e % 2 == 0 ? log_sum.x : log_sum.y));
+            scores[j][e] = sees(j, e) ? p : 0;
+            d_probabilities[j][e] =
+                scores[j][e] * (d_probabilities[j][e] - (e % 2 == 0 ? product.x : product.y));
+          }
+        }
+#pragma unroll
+        for (int j = 0; j < 4; j += 2) {
+          multiply_columns<Product, kDim>(
+              d_value[group], left_of<Product>(scores[j], scores[j + 1]), d_outputs, 8 * j, lane);
+          multiply_columns<Product, kDim>(
+              d_key[group], left_of<Product>(d_probabilities[j], d_probabilities[j + 1]), queries,
+              8 * j, lane);
+        }
+      }
+      if (kWhole) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            *score_at(d_scores, scores_width, 8 * j + 2 * lane.t + e % 2,
+                      warp_row + lane.g + e / 2 * 8) = any_seen ? d_probabilities[j][e] : 0;
+          }
+        }
+        __syncthreads();
+        // dQ of the tile: sixteen rows and 32 columns at a time.
+        constexpr int kParts = kDim / 32;
+        const int units = (rows + kRowsOfWarp - 1) / kRowsOfWarp * kParts;
+        for (int unit = warp; unit < units; unit += warps) {
+          const int row = unit / kParts * kRowsOfWarp;
+          const int part = unit % kParts;
+          float d_query[4][4] = {};
+          const int end = shape.causal ? min(at.keys, query + row + kRowsOfWarp) : at.keys;
+          for (int k = 0; k < end; k += 16) {
+            const int of_key = k + 4 * lane.t;
+            const auto left = Product::left(Product::keep(
+                load_shared(score_at(d_scores, scores_width, row + lane.g, of_key)),
+                load_shared(score_at(d_scores, scores_width, row + lane.g + 8, of_key))));
+            const Columns<kDim, true> columns(keys, k, part, lane);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              Product::multiply(d_query[i], left, Product::right(columns.product(i)));
+            }
+          }
+          store_rows(op.d_query + (at.first_query + query + row) * op.d_query_stride + at.column,
+                     op.d_query_stride, rows - row, shape.head_dim, part, d_query,
+                     mask * shape.scale, shape.aligned, lane);
+        }
       }
     }
   }
 
-  const int64_t d_offset = (at.first_key + first_key + warp_row) * op.d_key_stride + at.column;
-  store_all<kDim>(op.d_key + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim, d_key,
-                  mask * shape.scale, shape.aligned, lane);
-  store_all<kDim>(op.d_value + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
-                  d_value, mask, shape.aligned, lane);
-  if (op.whole && warp == 0) finish_head(op, list, signed_sum, absolute_sum);
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    if (kGroups > 1 && group >= groups) break;
+    const int warp_row = warp_row_of(group);
+    const Lane lane;
+    const int64_t d_offset = (at.first_key + first_key + warp_row) * op.d_key_stride + at.column;
+    store_all<kDim>(op.d_key + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
+                    d_key[group], mask * shape.scale * unit, shape.aligned, lane);
+    store_all<kDim>(op.d_value + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
+                    d_value[group], mask * unit, shape.aligned, lane);
+  }
+  if (kWhole && warp == 0) finish_head(op, list, signed_sum, absolute_sum);
 }
 
 // ----------------------------------------------------------------------------------------------
 // gradients of queries
 
-/// Gradients of probabilities on their way to memory, as in the forward pass.
-constexpr int kStagedStride = kKeyTile + 8;
-constexpr int kStagedRows = 8;
-
-/// Blocks on a multiprocessor that registers are to allow: more of them would spill.
+/// A block for each (sequence, head, tile of queries), op.query_groups times sixteen queries a
+/// warp, over tiles of keys.
 template <class Product, int kDim>
-constexpr int kQueryBlocks = kDim <= 64 ? 2 : 1;
-template <int kDim>
-constexpr int kQueryBlocks<FloatProduct, kDim> = 1;
-
-/// A block for each (sequence, head, tile of queries), sixteen queries a warp, over tiles of keys.
-template <class Product, int kDim>
-__global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
+__global__ void __launch_bounds__(kMaxWarps* kWarp, 1)
     query_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
   extern __shared__ __align__(128) float shared[];
+  constexpr bool kScaled = std::is_same_v<Product, Float16Product>;
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
   const int head = list.head[blockIdx.y];
@@ -408,18 +360,17 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
   const HeadRows at(shape, sequence, head);
   const int warp = threadIdx.x / kWarp;
   const Lane lane;
-  const int tile_rows = blockDim.x / kWarp * kRowsOfWarp;
+  constexpr int kGroups = kTileGroups<kDim>;
+  const int warps = blockDim.x / kWarp;
+  const int tile_rows = op.query_groups * warps * kRowsOfWarp;
   const int first_query = blockIdx.z * tile_rows;
   if (first_query >= at.queries) return;
-  const int warp_row = warp * kRowsOfWarp;
-  const int first_row = first_query + warp_row;
-  const int rows = min(kRowsOfWarp, at.queries - first_row);  // none: below 1
+  const auto warp_row_of = [&](int group) { return (group * warps + warp) * kRowsOfWarp; };
   constexpr int kTileFloats = kKeyTile * kDim;
 
   float* queries = shared;
   float* d_outputs = queries + tile_rows * kDim;
   float* tiles = d_outputs + tile_rows * kDim;
-  float* staged = tiles + 2 * op.stages * kTileFloats + warp * kStagedRows * kStagedStride;
 
   const int query_rows = min(tile_rows, at.queries - first_query);
   load_tile<kDim>(queries,
@@ -441,25 +392,32 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
     copies_issued();
   };
 
-  const float* log_sum_exp = at.of_queries(op.log_sum_exp, shape, head) + first_row;
-  const float* products = at.of_queries(op.products, shape, head) + first_row;
-  float log_sums[2];
-  float row_products[2];
+  const float unit = kScaled ? op.units[sequence_head(shape, head)] : 1;
+  const float to_units = kScaled ? inverse(unit) : 1;
+  float log_sums[kGroups][2];
+  float row_products[kGroups][2];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int row = lane.g + 8 * half;
-    log_sums[half] = row < rows ? log_sum_exp[row] * kLog2E : kNever;
-    row_products[half] = row < rows ? products[row] : 0;
+  for (int group = 0; group < kGroups; ++group) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = first_query + warp_row_of(group) + lane.g + 8 * half;
+      const bool there = group < op.query_groups && row < at.queries;
+      log_sums[group][half] =
+          there ? at.of_queries(op.log_sum_exp, shape, head)[row] * kLog2E : kNever;
+      row_products[group][half] =
+          there ? to_units * at.of_queries(op.products, shape, head)[row] : 0;
+    }
   }
 
-  float d_query[kDim / 8][4] = {};
+  float d_query[kGroups][kDim / 8][4] = {};
+  float map_columns[kGroups][4] = {};
   const float scale = shape.scale * kLog2E;
   const int block_seen = shape.causal ? first_query + query_rows : at.keys;
-  const int warp_seen = rows < 1 ? 0 : shape.causal ? first_row + rows : at.keys;
   const int tile_count = (block_seen + kKeyTile - 1) / kKeyTile;
-  float* map = op.d_probabilities == nullptr ? nullptr
-                                             : at.map(op.d_probabilities, shape, sequence, head) +
-                                                   static_cast<int64_t>(first_row) * at.keys;
+  const auto map_of = [&](int first_row) {
+    return at.map(op.d_probabilities, shape, sequence, head) +
+           static_cast<int64_t>(first_row) * at.keys;
+  };
   load(0);
   for (int tile = 0; tile < tile_count; ++tile) {
     if (op.stages == 2) {
@@ -474,66 +432,73 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
       copies_arrived<0>();
     }
     __syncthreads();
+    if (kScaled && tile == 0) scale_tile(d_outputs, tile_rows * kDim, to_units);
     const float* keys = keys_of(tile);
     const float* values = keys + kTileFloats;
     const int first_key = tile * kKeyTile;
-    if (first_key < warp_seen) {
-      float d_scores[4][4];
-      multiply_rows<Product, kDim>(d_scores, d_outputs, warp_row, values, lane);
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) {
+      if (group >= op.query_groups) break;
+      const int warp_row = warp_row_of(group);
+      const int first_row = first_query + warp_row;
+      if (first_row >= at.queries) break;
+      const bool any_seen = !shape.causal || first_key < first_row + kRowsOfWarp;
+      if (!any_seen && op.d_probabilities == nullptr) continue;
+      float d_scores[4][4] = {};
+      if (any_seen) multiply_rows<Product, kDim>(d_scores, d_outputs, warp_row, values, lane);
       const auto sees = [&](int j, int e) {
         const int of_key = first_key + 8 * j + 2 * lane.t + e % 2;
         return of_key < (shape.causal ? first_row + lane.g + e / 2 * 8 + 1 : at.keys);
       };
-      if (map != nullptr) {
+      if (op.d_probabilities != nullptr) {
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
+        for (int j = 0; j < 4; ++j) {
+          float now[4];
 #pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            float* to = staged + lane.g * kStagedStride + 8 * j + 2 * lane.t;
-            *reinterpret_cast<float2*>(to) = {
-                sees(j, 2 * half) ? d_scores[j][2 * half] : 0,
-                sees(j, 2 * half + 1) ? d_scores[j][2 * half + 1] : 0};
-          }
-          __syncwarp();
-          for (int r = 0; r < min(8, rows - 8 * half); ++r) {
-            store_run(map + static_cast<int64_t>(8 * half + r) * at.keys + first_key,
-                      min(kKeyTile, at.keys - first_key),
-                      [&](int i) { return staged[r * kStagedStride + i]; });
-          }
-          __syncwarp();
+          for (int e = 0; e < 4; ++e) now[e] = sees(j, e) ? unit * d_scores[j][e] : 0;
+          add_columns(map_columns[group], now, map_of(first_row), at.keys, first_key + 8 * j,
+                      at.queries - first_row, lane);
         }
       }
-      if (op.d_query != nullptr) {
+      if (op.d_query != nullptr && any_seen) {
         float scores[4][4];
         multiply_rows<Product, kDim>(scores, queries, warp_row, keys, lane);
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
-            const float p = exp2_of(scores[j][e] * scale - log_sums[e / 2]);
-            d_scores[j][e] = sees(j, e) ? p * (d_scores[j][e] - row_products[e / 2]) : 0;
+            const float p = exp2_of(scores[j][e] * scale - log_sums[group][e / 2]);
+            d_scores[j][e] = sees(j, e) ? p * (d_scores[j][e] - row_products[group][e / 2]) : 0;
           }
         }
 #pragma unroll
         for (int j = 0; j < 4; j += 2) {
-          multiply_columns<Product, kDim>(d_query, left_of<Product>(d_scores[j], d_scores[j + 1]),
-                                          keys, 8 * j, lane);
+          multiply_columns<Product, kDim>(
+              d_query[group], left_of<Product>(d_scores[j], d_scores[j + 1]), keys, 8 * j, lane);
         }
       }
     }
     __syncthreads();
   }
-  if (map != nullptr) {
-    const int written = (warp_seen + kKeyTile - 1) / kKeyTile * kKeyTile;
-    for (int r = 0; r < rows; ++r) {
-      store_run(map + static_cast<int64_t>(r) * at.keys + written, at.keys - written,
-                [](int) { return 0.0f; });
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    if (group >= op.query_groups) break;
+    const int first_row = first_query + warp_row_of(group);
+    const int rows = at.queries - first_row;
+    if (rows < 1) break;
+    if (op.d_probabilities != nullptr) {
+      // The keys that no query of the block sees, and at least what waits for its sector.
+      int key = tile_count * kKeyTile;
+      do {
+        add_columns(map_columns[group], {}, map_of(first_row), at.keys, key, rows, lane);
+        key += 8;
+      } while (key < at.keys + 8);
     }
-  }
-  if (op.d_query != nullptr) {
-    store_all<kDim>(op.d_query + (at.first_query + first_row) * op.d_query_stride + at.column,
-                    op.d_query_stride, rows, shape.head_dim, d_query, mask * shape.scale,
-                    shape.aligned, lane);
+    if (op.d_query != nullptr) {
+      store_all<kDim>(op.d_query + (at.first_query + first_row) * op.d_query_stride + at.column,
+                      op.d_query_stride, rows, shape.head_dim, d_query[group],
+                      mask * shape.scale * unit, shape.aligned, lane);
+    }
   }
 }
 
@@ -542,28 +507,24 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, kQueryBlocks<Product, kDim>)
 
 /// Bytes of shared memory of key_gradients.
 template <int kDim>
-int64_t key_gradients_shared(int64_t warps, bool whole) {
-  const int64_t tile_keys = warps * kRowsOfWarp;
+int64_t key_gradients_shared(int64_t tile_keys, bool whole) {
   const int64_t floats = 2 * tile_keys * kDim + 2 * kQueryTile * kDim + 2 * kQueryTile +
                          (whole ? kQueryTile * round_up(tile_keys, 32) : 0);
   return floats * static_cast<int64_t>(sizeof(float));
 }
 
 template <int kDim>
-int64_t query_gradients_shared(int64_t warps, int64_t stages, bool maps) {
-  const int64_t floats = 2 * warps * kRowsOfWarp * kDim + 2 * stages * kKeyTile * kDim +
-                         (maps ? warps * kStagedRows * kStagedStride : 0);
+int64_t query_gradients_shared(int64_t tile_rows, int64_t stages) {
+  const int64_t floats = 2 * tile_rows * kDim + 2 * stages * kKeyTile * kDim;
   return floats * static_cast<int64_t>(sizeof(float));
 }
 
-/// Of D, [heads, queries] by sequence.
-int64_t products_bytes(int64_t queries, int64_t heads) {
-  return queries * heads * static_cast<int64_t>(sizeof(float));
+/// Of D, [heads, queries] by sequence, and units, [sequences, heads].
+int64_t products_bytes(int64_t queries, int64_t sequences, int64_t heads) {
+  return (queries + sequences) * heads * static_cast<int64_t>(sizeof(float));
 }
 
-unsigned tiles(int64_t rows, int64_t warps) {
-  return static_cast<unsigned>((rows + warps * kRowsOfWarp - 1) / (warps * kRowsOfWarp));
-}
+int64_t tiles(int64_t rows, int64_t tile_rows) { return (rows + tile_rows - 1) / tile_rows; }
 
 void launch_head_gradients(CudaStream& stream, const Backward& op, const AttentionInputs& in,
                            const HeadList& list) {
@@ -581,53 +542,74 @@ void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const in
   const int64_t limit = context.shared_memory_per_block();
   int64_t warps = std::min<int64_t>((keys + kRowsOfWarp - 1) / kRowsOfWarp, kMaxWarps);
 
-  if (op.d_query != nullptr && keys <= warps * kRowsOfWarp &&
-      key_gradients_shared<kDim>(warps, true) <= limit) {
-    const int64_t shared = key_gradients_shared<kDim>(warps, true);
-    op.whole = true;
-    allow_shared_memory(context, key_gradients<Product, kDim>, shared);
-    each_list(in, head_index, true, [&](const HeadList& list) {
-      const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count));
-      key_gradients<Product, kDim>
-          <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(op, list);
-      stream.launched("attention_backward", {sequences, list.count, keys, in.head_dim});
-    });
-    return;
+  if constexpr (std::is_same_v<Product, FloatProduct>) {
+    const int64_t shared = key_gradients_shared<kDim>(warps * kRowsOfWarp, true);
+    if (op.d_query != nullptr && keys <= warps * kRowsOfWarp && shared <= limit) {
+      allow_shared_memory(context, key_gradients<Product, kDim, true>, shared);
+      each_list(in, head_index, true, [&](const HeadList& list) {
+        const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count));
+        key_gradients<Product, kDim, true>
+            <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(op, list);
+        stream.launched("attention_backward", {sequences, list.count, keys, in.head_dim});
+      });
+      return;
+    }
   }
 
-  op.products = static_cast<float*>(stream.scratch(products_bytes(in.queries.rows(), in.heads)));
-  while (key_gradients_shared<kDim>(warps, false) > limit) --warps;
-  const int64_t keys_shared = key_gradients_shared<kDim>(warps, false);
-  allow_shared_memory(context, key_gradients<Product, kDim>, keys_shared);
-  // Two tiles of keys take turns unless they leave room for few queries.
-  const bool maps = op.d_probabilities != nullptr;
+  op.products =
+      static_cast<float*>(stream.scratch(products_bytes(in.queries.rows(), sequences, in.heads)));
+  if (in.dtype == BERTOLOGY_FLOAT16) op.units = op.products + in.queries.rows() * in.heads;
+  while (key_gradients_shared<kDim>(warps * kRowsOfWarp, false) > limit) --warps;
   int64_t query_warps = std::min<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp, kMaxWarps);
+  // Two tiles of keys take turns unless they leave room for few queries.
   op.stages =
-      query_gradients_shared<kDim>(std::min<int64_t>(query_warps, 4), 2, maps) <= limit ? 2 : 1;
-  while (query_gradients_shared<kDim>(query_warps, op.stages, maps) > limit) --query_warps;
-  const int64_t queries_shared = query_gradients_shared<kDim>(query_warps, op.stages, maps);
-  allow_shared_memory(context, query_gradients<Product, kDim>, queries_shared);
+      query_gradients_shared<kDim>(std::min<int64_t>(query_warps, 4) * kRowsOfWarp, 2) <= limit ? 2
+                                                                                                : 1;
+  while (query_gradients_shared<kDim>(query_warps * kRowsOfWarp, op.stages) > limit) --query_warps;
   each_list(in, head_index, true, [&](const HeadList& list) {
     launch_head_gradients(stream, op, in, list);
+    // Large tiles, unless that leaves multiprocessors without work.
+    const auto groups_of = [&](int64_t rows, int64_t group_rows, const auto& shared) {
+      int64_t groups = kTileGroups<kDim>;
+      while (groups > 1 && (shared(groups * group_rows) > limit || rows <= group_rows ||
+                            sequences * list.count * tiles(rows, groups * group_rows) <
+                                context.properties().multiProcessorCount)) {
+        --groups;
+      }
+      return groups;
+    };
+    const auto grid = [&](int64_t count) {
+      return dim3(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
+                  static_cast<unsigned>(count));
+    };
     if (op.d_query != nullptr) {
-      const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
-                      tiles(keys, warps));
-      key_gradients<Product, kDim>
-          <<<grid, static_cast<unsigned>(warps * kWarp), keys_shared, stream.handle()>>>(op, list);
+      const auto shared = [&](int64_t rows) { return key_gradients_shared<kDim>(rows, false); };
+      const int64_t groups = groups_of(keys, warps * kRowsOfWarp, shared);
+      const int64_t tile = groups * warps * kRowsOfWarp;
+      op.key_groups = static_cast<int>(groups);
+      allow_shared_memory(context, key_gradients<Product, kDim, false>, shared(tile));
+      key_gradients<Product, kDim, false>
+          <<<grid(tiles(keys, tile)), static_cast<unsigned>(warps * kWarp), shared(tile),
+             stream.handle()>>>(op, list);
       stream.launched("attention_backward of keys", {sequences, list.count, keys, in.head_dim});
     }
-    const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
-                    tiles(queries, query_warps));
+    const auto shared = [&](int64_t rows) { return query_gradients_shared<kDim>(rows, op.stages); };
+    const int64_t groups = groups_of(queries, query_warps * kRowsOfWarp, shared);
+    const int64_t tile = groups * query_warps * kRowsOfWarp;
+    op.query_groups = static_cast<int>(groups);
+    allow_shared_memory(context, query_gradients<Product, kDim>, shared(tile));
     query_gradients<Product, kDim>
-        <<<grid, static_cast<unsigned>(query_warps * kWarp), queries_shared, stream.handle()>>>(
-            op, list);
+        <<<grid(tiles(queries, tile)), static_cast<unsigned>(query_warps * kWarp), shared(tile),
+           stream.handle()>>>(op, list);
     stream.launched("attention_backward of queries", {sequences, list.count, keys, in.head_dim});
   });
 }
 
 }  // namespace
 
-int64_t attention_scratch(const Room& room) { return products_bytes(room.rows, room.heads); }
+int64_t attention_scratch(const Room& room) {
+  return products_bytes(room.rows, room.rows, room.heads);  // no sequence is empty
+}
 
 void CudaStream::attention_backward(const AttentionBackward& op) {
   const AttentionInputs& in = op.inputs;
@@ -650,7 +632,9 @@ void CudaStream::attention_backward(const AttentionBackward& op) {
                        op.d_head_outputs,
                        op.d_probabilities,
                        nullptr,
-                       false,
+                       nullptr,
+                       1,
+                       1,
                        1};
   backward.shape.aligned =
       aligned_16({in.query, in.key, in.value, op.d_context, op.head_outputs, op.d_query, op.d_key,
@@ -659,7 +643,7 @@ void CudaStream::attention_backward(const AttentionBackward& op) {
   if (op.d_query == nullptr && op.d_probabilities == nullptr) {
     each_list(in, op.head_index, true,
               [&](const HeadList& list) { launch_head_gradients(*this, backward, in, list); });
-  } else {
+  } else if (op.d_query == nullptr || !launch_half_gradients(*this, backward, in, op.head_index)) {
     with_instance(in, [&](auto product, auto dim) {
       launch<decltype(product), decltype(dim)::value>(*this, backward, in, op.head_index);
     });

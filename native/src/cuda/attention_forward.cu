@@ -1,5 +1,8 @@
 // Attention forward with an online softmax: FlashAttention-2 (Dao 2023), algorithm 1. A block works
-// on the queries of one head of one sequence, a warp on sixteen of them; scores stay in registers.
+// on the queries of one head of one sequence, a warp on sixteen of them at a time; scores stay in
+// registers. Where the keys and values of a sequence fit a block's shared memory they stay there,
+// and the queries pass by (forward); else queries stay, their outputs in registers, and keys and
+// values pass by (forward_of_long). Either way every operand is read once.
 #include <algorithm>
 
 #include "cuda/attention_tiles.cuh"
@@ -20,16 +23,13 @@ struct Forward {
   float* log_sum_exp;    // by sequence [heads, queries], or null
   float* entropies;      // by sequence [heads, queries], or null
   float* probabilities;  // by sequence [heads, n, n], or null
-  int tile_keys;         // a tile in shared memory
-  bool resident;         // one tile holds all keys of a sequence; else two take turns
+  int tile_keys;         // of forward: keys in shared memory
+  int groups;            // of forward_of_long: sixteens of queries a warp
 };
 
-/// Keys whose scores a warp holds at a time, as many as registers allow; and of each of two tiles
-/// that take turns.
+/// Keys whose scores a warp holds at a time, as many as registers allow.
 template <class Product, int kDim>
-constexpr int kChunk = kDim <= 32   ? 64
-                       : kDim <= 64 ? 48
-                                    : 32;
+constexpr int kChunk = kDim <= 64 ? 48 : 32;
 
 /// Warps of a block, as many as registers allow: those of half precision have half as much to hold.
 template <class Product, int kDim>
@@ -62,6 +62,12 @@ struct KeyTile {
     Product::multiply(scores, left, Product::right(row_of<kDim, 0>(tile, first, k, lane)));
     Product::multiply(next, left, Product::right(row_of<kDim, 1>(tile, first, k, lane)));
   }
+  static __device__ __forceinline__ typename Product::Left left_of_rows(const float* tile,
+                                                                        int first, int k,
+                                                                        Lane lane) {
+    return Product::left(Product::keep(row_of<kDim, 0>(tile, first, k, lane),
+                                       row_of<kDim, 1>(tile, first, k, lane)));
+  }
   static __device__ __forceinline__ void multiply_values(float (&output)[kDim / 8][4],
                                                          const typename Product::Left& left,
                                                          const float* tile, int first, Lane lane) {
@@ -74,31 +80,12 @@ struct KeyTile {
   }
 };
 
-/// Half precision: rounded once, when they come; half as large, and read with ldmatrix, four
-/// matrices of 8 x 8 at a time.
+/// Half precision: see HalfTile.
 template <class Half, int kDim>
-struct KeyTile<HalfProduct<Half>, kDim> {
-  using Element = uint16_t;
+struct KeyTile<HalfProduct<Half>, kDim> : HalfTile<Half, kDim> {
   using Product = HalfProduct<Half>;
+  using Rows = HalfTile<Half, kDim>;
 
-  /// Where the eight columns of a chunk are: chunks change places so that those of eight rows lie
-  /// in different banks.
-  static __device__ __forceinline__ uint16_t* at(uint16_t* tile, int row, int chunk) {
-    return tile + row * kDim + 8 * (chunk ^ (kDim % 64 == 0 ? row % 8 : row / 2 % 4));
-  }
-  static __device__ __forceinline__ void load(uint16_t* tile, const float* from, int64_t stride,
-                                              int rows, int padded, int dim, bool aligned) {
-    constexpr int kFours = kDim / 4;
-#pragma unroll 4
-    for (int i = threadIdx.x; i < padded * kFours; i += blockDim.x) {
-      const int row = i / kFours;
-      const int four = i % kFours;
-      const float4 v =
-          load_four(from + row * stride + 4 * four, row < rows ? dim - 4 * four : 0, aligned);
-      store_shared(at(tile, row, four / 2) + four % 2 * 4, Half::pack(v.x, v.y),
-                   Half::pack(v.z, v.w));
-    }
-  }
   static constexpr int kLaneColumns = 2;
   static __device__ __forceinline__ float4 query(const float* row, int count, bool aligned) {
     const float2 a = load_two(row, count, aligned);
@@ -108,46 +95,17 @@ struct KeyTile<HalfProduct<Half>, kDim> {
   static __device__ __forceinline__ void multiply_keys(float (&scores)[4], float (&next)[4],
                                                        const typename Product::Left& left,
                                                        const uint16_t* tile, int first, int k,
-                                                       Lane) {
-    const int l = threadIdx.x % kWarp;
+                                                       Lane lane) {
     typename Product::Right right[2];
-    load_matrices<false>(right, tile, first + l / 16 * 8 + l % 8, 2 * k + l / 8 % 2);
+    Rows::rights_of_rows(right, tile, first, k, lane);
     Product::multiply(scores, left, right[0]);
     Product::multiply(next, left, right[1]);
   }
   static __device__ __forceinline__ void multiply_values(float (&output)[kDim / 8][4],
                                                          const typename Product::Left& left,
-                                                         const uint16_t* tile, int first, Lane) {
-    const int l = threadIdx.x % kWarp;
-#pragma unroll
-    for (int c = 0; c < kDim / 8; c += 2) {
-      typename Product::Right right[2];
-      load_matrices<true>(right, tile, first + l % 16, c + l / 16);
-      Product::multiply(output[c], left, right[0]);
-      Product::multiply(output[c + 1], left, right[1]);
-    }
-  }
-  static __device__ __forceinline__ void store(float* to, int64_t stride, int rows, int dim,
-                                               const float (&output)[kDim / 8][4], float factor,
-                                               bool aligned, Lane lane) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = lane.g + 8 * half;
-      if (row >= rows) continue;
-#pragma unroll
-      for (int c = 0; c < kDim / 8; ++c) {
-        const int column = 8 * c + 2 * lane.t;
-        float* place = to + row * stride + column;
-        const float x = factor * output[c][2 * half];
-        const float y = factor * output[c][2 * half + 1];
-        if (aligned && column + 1 < dim) {
-          *reinterpret_cast<float2*>(place) = {x, y};
-        } else {
-          if (column < dim) place[0] = x;
-          if (column + 1 < dim) place[1] = y;
-        }
-      }
-    }
+                                                         const uint16_t* tile, int first,
+                                                         Lane lane) {
+    Rows::multiply_columns(output, left, tile, first, lane);
   }
 
  private:
@@ -155,32 +113,7 @@ struct KeyTile<HalfProduct<Half>, kDim> {
     if (aligned && count >= 2) return *reinterpret_cast<const float2*>(from);
     return {count > 0 ? from[0] : 0.0f, count > 1 ? from[1] : 0.0f};
   }
-  /// Two right matrices of 16 x 8; each lane names a row of one of their four quarters.
-  template <bool kTransposed>
-  static __device__ __forceinline__ void load_matrices(typename Product::Right (&right)[2],
-                                                       const uint16_t* tile, int row, int chunk) {
-    const uint32_t from = static_cast<uint32_t>(
-        __cvta_generic_to_shared(at(const_cast<uint16_t*>(tile), row, chunk)));
-    if (kTransposed) {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(right[0].r[0]), "=r"(right[0].r[1]), "=r"(right[1].r[0]),
-                     "=r"(right[1].r[1])
-                   : "r"(from)
-                   : "memory");
-    } else {
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(right[0].r[0]), "=r"(right[0].r[1]), "=r"(right[1].r[0]),
-                     "=r"(right[1].r[1])
-                   : "r"(from)
-                   : "memory");
-    }
-  }
 };
-
-/// Rows of probabilities on their way to memory: so many floats apart that no bank is met twice.
-template <class Product, int kDim>
-constexpr int kStagedStride = kChunk<Product, kDim> + 8;
-constexpr int kStagedRows = 8;  // of a warp
 
 /// The sixteen queries of a warp as left matrices, in registers; the widest in shared memory, where
 /// a lane reads what it has written itself.
@@ -280,6 +213,99 @@ struct RowState {
   }
 };
 
+/// What the scores of some keys do to sixteen rows: they become 2^(score - maximum).
+template <int kCount, int kDim>
+__device__ __forceinline__ void absorb(float (&scores)[kCount][4], RowState& upper, RowState& lower,
+                                       float (&output)[kDim / 8][4]) {
+  float upper_peak = kUnseen;
+  float lower_peak = kUnseen;
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+    upper_peak = fmaxf(upper_peak, fmaxf(scores[j][0], scores[j][1]));
+    lower_peak = fmaxf(lower_peak, fmaxf(scores[j][2], scores[j][3]));
+  }
+  const float upper_factor = upper.raise(quad_max(upper_peak));
+  const float lower_factor = lower.raise(quad_max(lower_peak));
+#pragma unroll
+  for (int c = 0; c < kDim / 8; ++c) {
+    output[c][0] *= upper_factor;
+    output[c][1] *= upper_factor;
+    output[c][2] *= lower_factor;
+    output[c][3] *= lower_factor;
+  }
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      RowState& state = e < 2 ? upper : lower;
+      const float distance = scores[j][e] - state.maximum;
+      scores[j][e] = exp2_of(distance);
+      state.total += scores[j][e];
+      state.weighted += scores[j][e] * distance;
+    }
+  }
+}
+
+/// Writes what sixteen rows from `first_row` on have come to, of which `rows` are there; their
+/// log-sum-exp in units of ln 2 goes to `log_sums`.
+template <class Product, int kDim>
+__device__ __forceinline__ void finish_rows(const Forward& op, const HeadRows& at, int head,
+                                            float mask, int first_row, int rows,
+                                            const RowState& upper, const RowState& lower,
+                                            float (&output)[kDim / 8][4], float (&log_sums)[2],
+                                            Lane lane) {
+  using Tile = KeyTile<Product, kDim>;
+  const AttentionShape& shape = op.shape;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const RowState& state = half == 0 ? upper : lower;
+    const float total = quad_sum(state.total);
+    const float weighted = quad_sum(state.weighted);
+    const float log_total = logf(total);
+    const int row = lane.g + 8 * half;
+    if (lane.t == 0 && row < rows) {
+      // With p = e / total: -sum p ln p = ln total - sum p (score - maximum). Rounding may put a
+      // row that sees one key below zero.
+      if (op.log_sum_exp != nullptr) {
+        at.of_queries(op.log_sum_exp, shape, head)[first_row + row] =
+            state.maximum * kLn2 + log_total;
+      }
+      if (op.entropies != nullptr) {
+        at.of_queries(op.entropies, shape, head)[first_row + row] =
+            fmaxf(log_total - kLn2 * weighted / total, 0.0f);
+      }
+    }
+    log_sums[half] = state.maximum + log_total * kLog2E;
+#pragma unroll
+    for (int c = 0; c < kDim / 8; ++c) {
+      output[c][2 * half] *= 1 / total;
+      output[c][2 * half + 1] *= 1 / total;
+    }
+  }
+  const int64_t offset = first_row * at.width;
+  if (op.head_outputs != nullptr) {
+    Tile::store(at.dense(op.head_outputs) + offset, at.width, rows, shape.head_dim, output, 1.0f,
+                shape.aligned, lane);
+  }
+  Tile::store(at.dense(op.context) + offset, at.width, rows, shape.head_dim, output, mask,
+              shape.aligned, lane);
+}
+
+/// The probabilities of some keys from `first` on, eight at a time; `map` begins at the first of
+/// sixteen rows.
+template <int kCount>
+__device__ __forceinline__ void write_map(float (&last)[4], const float (&scores)[kCount][4],
+                                          const float (&log_sums)[2], float mask, float* map,
+                                          int keys, int first, int rows, Lane lane) {
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+    float now[4];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) now[e] = mask * exp2_of(scores[j][e] - log_sums[e / 2]);
+    add_columns(last, now, map, keys, first + 8 * j, rows, lane);
+  }
+}
+
 template <class Product, int kDim>
 __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     forward(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
@@ -296,68 +322,26 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
   const Lane lane;
   const int block_rows = blockDim.x / kWarp * kRowsOfWarp;
   const float scale = shape.scale * kLog2E;
-  const float* key = shape.key + at.first_key * shape.key_stride + at.column;
-  const float* value = shape.value + at.first_key * shape.key_stride + at.column;
-  Element* const tiles_shared = reinterpret_cast<Element*>(shared);
-  const int tile_elements = op.tile_keys * kDim;
-  float* query_shared =
-      reinterpret_cast<float*>(tiles_shared + (op.resident ? 2 : 4) * tile_elements);
-  float* staged = query_shared + blockDim.x / kWarp * QueryFragments<Product, kDim>::kSharedFloats +
-                  warp * kStagedRows * kStagedStride<Product, kDim>;
+  Element* const keys = reinterpret_cast<Element*>(shared);
+  Element* const values = keys + op.tile_keys * kDim;
+  float* query_shared = reinterpret_cast<float*>(values + op.tile_keys * kDim);
+  if (static_cast<int>(blockIdx.z) * block_rows >= at.queries) return;
 
-  const auto keys_of = [&](int tile) {
-    return tiles_shared + (op.resident ? 0 : tile % 2 * 2 * tile_elements);
-  };
-  const auto load = [&](int tile, bool values) {
-    const int first = tile * op.tile_keys;
-    const int rows = min(op.tile_keys, at.keys - first);
-    const int padded = (rows + 15) / 16 * 16;
-    const int64_t offset = first * shape.key_stride;
-    Tile::load(keys_of(tile), key + offset, shape.key_stride, rows, padded, shape.head_dim,
-               shape.aligned);
-    if (values) {
-      Tile::load(keys_of(tile) + tile_elements, value + offset, shape.key_stride, rows, padded,
-                 shape.head_dim, shape.aligned);
-    }
-  };
-
-  bool loaded = false;
+  const int64_t key_offset = at.first_key * shape.key_stride + at.column;
+  const int padded = (at.keys + 15) / 16 * 16;
+  Tile::load(keys, shape.key + key_offset, shape.key_stride, at.keys, padded, shape.head_dim,
+             shape.aligned);
+  Tile::load(values, shape.value + key_offset, shape.key_stride, at.keys, padded, shape.head_dim,
+             shape.aligned);
+  copies_issued();
+  bool arrived = false;
   for (int block_row = blockIdx.z * block_rows; block_row < at.queries;
        block_row += gridDim.z * block_rows) {
     const int first_row = block_row + warp * kRowsOfWarp;
     const int rows = min(kRowsOfWarp, at.queries - first_row);  // none: below 1
-    const int row_end = first_row + rows;
-    const int block_seen = shape.causal ? min(block_row + block_rows, at.keys) : at.keys;
-    const int warp_seen = rows < 1 ? 0 : shape.causal ? row_end : at.keys;
+    const int seen = rows < 1 ? 0 : shape.causal ? first_row + rows : at.keys;
     const int seen_upper = shape.causal ? first_row + lane.g + 1 : at.keys;
     const int seen_lower = shape.causal ? seen_upper + 8 : at.keys;
-    const int tiles = op.resident ? 1 : (block_seen + op.tile_keys - 1) / op.tile_keys;
-
-    /// Calls use(tile's first key, tile, first row in the tile, end) for every chunk of keys that
-    /// the warp sees.
-    const auto each_chunk = [&](bool values, const auto& use) {
-      if (!op.resident || !loaded) {
-        load(0, values);
-        copies_issued();
-      }
-      for (int tile = 0; tile < tiles; ++tile) {
-        if (!op.resident) {
-          if (tile + 1 < tiles) load(tile + 1, values);
-          copies_issued();
-          copies_arrived<1>();
-          __syncthreads();
-        } else if (!loaded) {
-          copies_arrived<0>();
-          __syncthreads();
-          loaded = true;
-        }
-        const int first = tile * op.tile_keys;
-        const int end = min(op.tile_keys, warp_seen - first);
-        for (int row = 0; row < end; row += kKeys) use(first, keys_of(tile), row, end);
-        if (!op.resident) __syncthreads();
-      }
-    };
-
     QueryFragments<Product, kDim> query(query_shared);
     const float* query_row = shape.query +
                              (at.first_query + first_row + lane.g) * shape.query_stride +
@@ -369,118 +353,182 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
                 Tile::query(query_row + 8 * shape.query_stride + 16 * k,
                             lane.g + 8 < rows ? count : 0, shape.aligned));
     }
+    if (!arrived) {
+      copies_arrived<0>();
+      __syncthreads();
+      arrived = true;
+    }
 
     float output[kDim / 8][4] = {};
     RowState upper, lower;
-    each_chunk(true, [&](int first, const Element* tile, int row, int end) {
-      float scores[kKeys / 8][4];
-      multiply_keys<Product, kDim>(scores, query, tile, row, end, lane);
-      scale_scores(scores, scale, first + row, seen_upper, seen_lower, lane);
-      float upper_peak = kUnseen;
-      float lower_peak = kUnseen;
-#pragma unroll
-      for (int j = 0; j < kKeys / 8; ++j) {
-        upper_peak = fmaxf(upper_peak, fmaxf(scores[j][0], scores[j][1]));
-        lower_peak = fmaxf(lower_peak, fmaxf(scores[j][2], scores[j][3]));
-      }
-      const float upper_factor = upper.raise(quad_max(upper_peak));
-      const float lower_factor = lower.raise(quad_max(lower_peak));
-#pragma unroll
-      for (int c = 0; c < kDim / 8; ++c) {
-        output[c][0] *= upper_factor;
-        output[c][1] *= upper_factor;
-        output[c][2] *= lower_factor;
-        output[c][3] *= lower_factor;
-      }
-#pragma unroll
-      for (int j = 0; j < kKeys / 8; ++j) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          RowState& state = e < 2 ? upper : lower;
-          const float distance = scores[j][e] - state.maximum;
-          scores[j][e] = exp2_of(distance);
-          state.total += scores[j][e];
-          state.weighted += scores[j][e] * distance;
-        }
-      }
+    float scores[kKeys / 8][4];
+    for (int key = 0; key < seen; key += kKeys) {
+      const Lane lane(again(threadIdx.x));
+      multiply_keys<Product, kDim>(scores, query, keys, key, seen, lane);
+      scale_scores(scores, scale, key, seen_upper, seen_lower, lane);
+      absorb<kKeys / 8, kDim>(scores, upper, lower, output);
 #pragma unroll
       for (int j = 0; j < kKeys / 8; j += 2) {
-        if (row + 8 * j >= end) continue;
-        Tile::multiply_values(output, left_of<Product>(scores[j], scores[j + 1]),
-                              tile + tile_elements, row + 8 * j, lane);
-      }
-    });
-
-    const float upper_total = quad_sum(upper.total);
-    const float lower_total = quad_sum(lower.total);
-    const float upper_weighted = quad_sum(upper.weighted);
-    const float lower_weighted = quad_sum(lower.weighted);
-    const float upper_log = logf(upper_total);
-    const float lower_log = logf(lower_total);
-    if (lane.t == 0) {
-      // With p = e / total: -sum p ln p = ln total - sum p (score - maximum). Rounding may put a
-      // row that sees one key below zero.
-      float* log_sum_exp = at.of_queries(op.log_sum_exp, shape, head) + first_row;
-      float* entropies = at.of_queries(op.entropies, shape, head) + first_row;
-      if (lane.g < rows) {
-        if (op.log_sum_exp != nullptr) log_sum_exp[lane.g] = upper.maximum * kLn2 + upper_log;
-        if (op.entropies != nullptr)
-          entropies[lane.g] = fmaxf(upper_log - kLn2 * upper_weighted / upper_total, 0.0f);
-      }
-      if (lane.g + 8 < rows) {
-        if (op.log_sum_exp != nullptr) log_sum_exp[lane.g + 8] = lower.maximum * kLn2 + lower_log;
-        if (op.entropies != nullptr)
-          entropies[lane.g + 8] = fmaxf(lower_log - kLn2 * lower_weighted / lower_total, 0.0f);
+        if (key + 8 * j >= seen) continue;
+        Tile::multiply_values(output, left_of<Product>(scores[j], scores[j + 1]), values,
+                              key + 8 * j, lane);
       }
     }
-#pragma unroll
-    for (int c = 0; c < kDim / 8; ++c) {
-      output[c][0] *= 1 / upper_total;
-      output[c][1] *= 1 / upper_total;
-      output[c][2] *= 1 / lower_total;
-      output[c][3] *= 1 / lower_total;
-    }
-    const int64_t offset = first_row * at.width;
-    if (op.head_outputs != nullptr) {
-      Tile::store(at.dense(op.head_outputs) + offset, at.width, rows, shape.head_dim, output, 1.0f,
-                  shape.aligned, lane);
-    }
-    Tile::store(at.dense(op.context) + offset, at.width, rows, shape.head_dim, output, mask,
-                shape.aligned, lane);
-
-    if (op.probabilities == nullptr) continue;
+    float log_sums[2];
+    finish_rows<Product, kDim>(op, at, head, mask, first_row, rows, upper, lower, output, log_sums,
+                               lane);
+    if (op.probabilities == nullptr || rows < 1) continue;
     // Once more over the keys: now the sums are known.
     float* map =
         at.map(op.probabilities, shape, sequence, head) + static_cast<int64_t>(first_row) * at.keys;
-    const float upper_sum = upper.maximum + upper_log * kLog2E;
-    const float lower_sum = lower.maximum + lower_log * kLog2E;
-    each_chunk(false, [&](int first, const Element* tile, int row, int end) {
-      float scores[kKeys / 8][4];
-      multiply_keys<Product, kDim>(scores, query, tile, row, end, lane);
-      scale_scores(scores, scale, first + row, seen_upper, seen_lower, lane);
+    float last[4] = {};
+    int key = 0;
+    for (; key < at.keys; key += kKeys) {
+      multiply_keys<Product, kDim>(scores, query, keys, key, seen, lane);
+      scale_scores(scores, scale, key, seen_upper, seen_lower, lane);
+      write_map(last, scores, log_sums, mask, map, at.keys, key, rows, lane);
+    }
+    add_columns(last, last, map, at.keys, key, rows, lane);
+  }
+}
+
+// ----------------------------------------------------------------------------------------------
+// sequences whose keys do not fit a block
+
+/// Sixteens of queries of a warp, as many as registers hold the outputs of.
+template <int kDim>
+constexpr int kLongGroups = kDim <= 64 ? 4 : 2;
+/// Keys that come at a time.
+template <int kDim>
+constexpr int kStepKeys = kDim < 64 ? 32 : 16;
+
+template <class Product, int kDim>
+__global__ void __launch_bounds__(kMaxWarps* kWarp)
+    forward_of_long(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
+  constexpr int kKeys = kStepKeys<kDim>;
+  constexpr int kGroups = kLongGroups<kDim>;
+  using Tile = KeyTile<Product, kDim>;
+  using Element = typename Tile::Element;
+  extern __shared__ __align__(128) float shared[];
+  const AttentionShape& shape = op.shape;
+  const int64_t sequence = blockIdx.x;
+  const int head = list.head[blockIdx.y];
+  const float mask = list.mask[blockIdx.y];
+  const HeadRows at(shape, sequence, head);
+  const int block_rows = op.groups * kMaxWarps * kRowsOfWarp;
+  const int block_row = blockIdx.z * block_rows;
+  if (block_row >= at.queries) return;
+  const int block_seen = shape.causal ? min(block_row + block_rows, at.keys) : at.keys;
+  Element* const queries = reinterpret_cast<Element*>(shared);
+  Element* const steps = queries + block_rows * kDim;
+  /// Of a group in the block.
+  const auto first_of = [](int group) {
+    return (group * kMaxWarps + again(threadIdx.x) / kWarp) * kRowsOfWarp;
+  };
+
+  const auto load = [&](int key, bool with_values) {
+    Element* to = steps + key / kKeys % 2 * 2 * kKeys * kDim;
+    const int64_t offset = (at.first_key + key) * shape.key_stride + at.column;
+    Tile::load(to, shape.key + offset, shape.key_stride, at.keys - key, kKeys, shape.head_dim,
+               shape.aligned);
+    if (with_values) {
+      Tile::load(to + kKeys * kDim, shape.value + offset, shape.key_stride, at.keys - key, kKeys,
+                 shape.head_dim, shape.aligned);
+    }
+    copies_issued();
+  };
+  /// Calls use(first key, its tile) for the keys up to `end`.
+  const auto each_step = [&](int end, bool with_values, const auto& use) {
+    load(0, with_values);
+    for (int key = 0; key < end; key += kKeys) {
+      if (key + kKeys < end) {
+        load(key + kKeys, with_values);
+        copies_arrived<1>();
+      } else {
+        copies_arrived<0>();
+      }
+      __syncthreads();
+      use(key, steps + key / kKeys % 2 * 2 * kKeys * kDim);
+      __syncthreads();
+    }
+  };
+  const auto score = [&](float(&scores)[kKeys / 8][4], int group, const Element* keys, int key,
+                         Lane lane) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float log_sum = half == 0 ? upper_sum : lower_sum;
+    for (int j = 0; j < kKeys / 8; ++j) {
 #pragma unroll
-        for (int j = 0; j < kKeys / 8; ++j) {
-          float* to = staged + lane.g * kStagedStride<Product, kDim> + 8 * j + 2 * lane.t;
-          *reinterpret_cast<float2*>(to) = {mask * exp2_of(scores[j][2 * half] - log_sum),
-                                            mask * exp2_of(scores[j][2 * half + 1] - log_sum)};
+      for (int e = 0; e < 4; ++e) scores[j][e] = 0;
+    }
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      const auto left = Tile::left_of_rows(queries, first_of(group), k, lane);
+#pragma unroll
+      for (int j = 0; j < kKeys / 8; j += 2) {
+        Tile::multiply_keys(scores[j], scores[j + 1], left, keys, 8 * j, k, lane);
+      }
+    }
+    const int seen = shape.causal ? block_row + first_of(group) + lane.g + 1 : at.keys;
+    scale_scores(scores, shape.scale * kLog2E, key, seen, shape.causal ? seen + 8 : seen, lane);
+  };
+
+  Tile::load(queries, shape.query + (at.first_query + block_row) * shape.query_stride + at.column,
+             shape.query_stride, at.queries - block_row, block_rows, shape.head_dim, shape.aligned);
+  float log_sums[kGroups][2];
+  {
+    float output[kGroups][kDim / 8][4] = {};
+    RowState states[kGroups][2];
+    each_step(block_seen, true, [&](int key, const Element* keys) {
+#pragma unroll
+      for (int group = 0; group < kGroups; ++group) {
+        if (group >= op.groups) break;
+        const Lane lane(again(threadIdx.x));
+        const int first_row = block_row + first_of(group);
+        if (first_row >= at.queries || (shape.causal && key >= first_row + kRowsOfWarp)) continue;
+        float scores[kKeys / 8][4];
+        score(scores, group, keys, key, lane);
+        absorb<kKeys / 8, kDim>(scores, states[group][0], states[group][1], output[group]);
+#pragma unroll
+        for (int j = 0; j < kKeys / 8; j += 2) {
+          Tile::multiply_values(output[group], left_of<Product>(scores[j], scores[j + 1]),
+                                keys + kKeys * kDim, 8 * j, lane);
         }
-        __syncwarp();
-        for (int r = 0; r < min(8, rows - 8 * half); ++r) {
-          store_run(map + static_cast<int64_t>(8 * half + r) * at.keys + first + row,
-                    min(kKeys, at.keys - first - row),
-                    [&](int i) { return staged[r * kStagedStride<Product, kDim> + i]; });
-        }
-        __syncwarp();
       }
     });
-    const int written = (warp_seen + kKeys - 1) / kKeys * kKeys;
-    for (int r = 0; r < rows; ++r) {
-      store_run(map + static_cast<int64_t>(r) * at.keys + written, at.keys - written,
-                [](int) { return 0.0f; });
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) {
+      if (group >= op.groups) break;
+      const int first_row = block_row + first_of(group);
+      finish_rows<Product, kDim>(op, at, head, mask, first_row, at.queries - first_row,
+                                 states[group][0], states[group][1], output[group], log_sums[group],
+                                 Lane());
     }
+  }
+  if (op.probabilities == nullptr) return;
+  float last[kGroups][4] = {};
+  const auto map_of = [&](int first_row) {
+    return at.map(op.probabilities, shape, sequence, head) +
+           static_cast<int64_t>(first_row) * at.keys;
+  };
+  // Once more over the keys: now the sums are known.
+  each_step(at.keys, false, [&](int key, const Element* keys) {
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) {
+      if (group >= op.groups) break;
+      const Lane lane(again(threadIdx.x));
+      const int first_row = block_row + first_of(group);
+      if (first_row >= at.queries) continue;
+      float scores[kKeys / 8][4];
+      score(scores, group, keys, key, lane);
+      write_map(last[group], scores, log_sums[group], mask, map_of(first_row), at.keys, key,
+                at.queries - first_row, lane);
+    }
+  });
+#pragma unroll
+  for (int group = 0; group < kGroups; ++group) {
+    if (group >= op.groups) break;
+    const int first_row = block_row + first_of(group);
+    add_columns(last[group], last[group], map_of(first_row), at.keys,
+                (at.keys + kKeys - 1) / kKeys * kKeys, at.queries - first_row, Lane());
   }
 }
 
@@ -490,35 +538,56 @@ void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
   const int64_t queries = longest(in.queries);
   const int64_t keys = longest(in.keys);
   Context& context = stream.context();
+  const int64_t limit = context.shared_memory_per_block();
+  const int64_t multiprocessors = context.properties().multiProcessorCount;
+  constexpr int64_t kRowBytes = kDim * sizeof(typename KeyTile<Product, kDim>::Element);
   // Some warps more than there are queries help to load the keys.
-  int64_t warps =
+  const int64_t warps =
       std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,
                           std::min<int64_t>(4, (keys + 15) / 16), kForwardWarps<Product, kDim>);
-  const int64_t warp_floats =
-      QueryFragments<Product, kDim>::kSharedFloats +
-      (op.probabilities == nullptr ? 0 : kStagedRows * kStagedStride<Product, kDim>);
-  const auto shared_bytes = [&](int64_t tile_keys, int64_t tiles) {
-    return 2 * tiles * tile_keys * kDim *
-               static_cast<int64_t>(sizeof(typename KeyTile<Product, kDim>::Element)) +
-           static_cast<int64_t>(sizeof(float)) * warps * warp_floats;
+  op.tile_keys = static_cast<int>(round_up(keys, 16));
+  const int64_t shared =
+      2 * op.tile_keys * kRowBytes +
+      warps * QueryFragments<Product, kDim>::kSharedFloats * static_cast<int64_t>(sizeof(float));
+  if (shared <= limit) {
+    allow_shared_memory(context, forward<Product, kDim>, shared);
+    each_list(in, nullptr, true, [&](const HeadList& list) {
+      // Blocks that go on with the next queries read the keys once; but all multiprocessors are to
+      // have work.
+      const int64_t steps = (queries + warps * kRowsOfWarp - 1) / (warps * kRowsOfWarp);
+      const int64_t pairs = sequences * list.count;
+      const int64_t fill = (multiprocessors + pairs - 1) / pairs;
+      const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
+                      static_cast<unsigned>(std::min(steps, fill)));
+      forward<Product, kDim>
+          <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(op, list);
+      stream.launched("attention_forward", {sequences, list.count, keys, in.head_dim});
+    });
+    return;
+  }
+  constexpr int64_t kGroupRows = kMaxWarps * kRowsOfWarp;
+  const auto long_shared = [&](int64_t groups) {
+    return (groups * kGroupRows + 4 * kStepKeys<kDim>)*kRowBytes;
   };
-  const int64_t limit = context.shared_memory_per_block();
-  op.resident = shared_bytes(round_up(keys, 16), 1) <= limit;
-  op.tile_keys = static_cast<int>(op.resident ? round_up(keys, 16) : kChunk<Product, kDim>);
-  while (!op.resident && shared_bytes(op.tile_keys, 2) > limit) --warps;
-  const int64_t shared = shared_bytes(op.tile_keys, op.resident ? 1 : 2);
-  allow_shared_memory(context, forward<Product, kDim>, shared);
   each_list(in, nullptr, true, [&](const HeadList& list) {
-    // Where the keys stay in shared memory, blocks that go on with the next queries read them once;
-    // but all multiprocessors are to have work.
-    const int64_t steps = (queries + warps * kRowsOfWarp - 1) / (warps * kRowsOfWarp);
-    const int64_t pairs = sequences * list.count;
-    const int64_t fill = (context.properties().multiProcessorCount + pairs - 1) / pairs;
+    // Blocks with many queries read keys less often; but all multiprocessors are to have work.
+    const auto blocks = [&](int64_t groups) {
+      return (queries + groups * kGroupRows - 1) / (groups * kGroupRows);
+    };
+    int64_t groups = kLongGroups<kDim>;
+    while (groups > 1 &&
+           (long_shared(groups) > limit || groups * kGroupRows >= queries + kGroupRows ||
+            sequences * list.count * blocks(groups) < multiprocessors)) {
+      --groups;
+    }
+    op.groups = static_cast<int>(groups);
+    allow_shared_memory(context, forward_of_long<Product, kDim>, long_shared(groups));
     const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
-                    static_cast<unsigned>(op.resident ? std::min(steps, fill) : steps));
-    forward<Product, kDim>
-        <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(op, list);
-    stream.launched("attention_forward", {sequences, list.count, keys, in.head_dim});
+                    static_cast<unsigned>(blocks(groups)));
+    forward_of_long<Product, kDim>
+        <<<grid, kMaxWarps * kWarp, long_shared(groups), stream.handle()>>>(op, list);
+    stream.launched("attention_forward of long sequences",
+                    {sequences, list.count, keys, in.head_dim});
   });
 }
 
@@ -534,7 +603,7 @@ void CudaStream::attention_forward(const AttentionForward& op) {
                      op.entropies,
                      op.probabilities,
                      0,
-                     false};
+                     0};
   forward.shape.aligned = aligned_16({in.query, in.key, in.value, op.context, op.head_outputs},
                                      {in.query_stride, in.key_stride, in.head_dim});
   with_instance(in, [&](auto product, auto dim) {

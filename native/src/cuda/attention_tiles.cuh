@@ -188,9 +188,18 @@ __device__ __forceinline__ void load_tile(float* tile, const float* from, int64_
 
 /// Where a lane is in the fragments of a warp.
 struct Lane {
-  __device__ __forceinline__ Lane() : g(threadIdx.x % kWarp / 4), t(threadIdx.x % 4) {}
-  int g, t;
+  __device__ __forceinline__ Lane() : Lane(threadIdx.x) {}
+  __device__ __forceinline__ explicit Lane(int thread)
+      : l(thread % kWarp), g(thread % kWarp / 4), t(thread % 4) {}
+  int l, g, t;
 };
+
+/// The same number, about which the compiler knows nothing: what is made of it is made again
+/// instead of being kept in registers for long.
+__device__ __forceinline__ int again(int number) {
+  asm volatile("" : "+r"(number));
+  return number;
+}
 
 /// Elements 16 k + 4 t ... of row `first` + 8 kEight + g of a tile; `first` is a multiple of 16.
 template <int kDim, int kEight>
@@ -284,10 +293,168 @@ __device__ __forceinline__ void store_all(float* to, int64_t stride, int rows, i
   }
 }
 
+/// Four matrices of 8 x 8 halves, each lane naming the place of a row of one of them.
+template <bool kTransposed>
+__device__ __forceinline__ void load_four_matrices(uint32_t& a, uint32_t& b, uint32_t& c,
+                                                   uint32_t& d, const uint16_t* row) {
+  const uint32_t from = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  if (kTransposed) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
+                 : "r"(from)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
+                 : "r"(from)
+                 : "memory");
+  }
+}
+
+/// Rows of half precision in shared memory: rounded once, when they come, and read with ldmatrix,
+/// which gives four matrices of 8 x 8 to a warp. The k of its products runs as the instruction has
+/// it, and what a lane holds of a result are two adjacent columns.
+template <class Half, int kDim>
+struct HalfTile {
+  using Element = uint16_t;
+  using Product = HalfProduct<Half>;
+  using Left = typename Product::Left;
+  using Right = typename Product::Right;
+
+  /// Where the eight columns of a chunk are: chunks change places so that those of eight rows lie
+  /// in different banks.
+  static __device__ __forceinline__ uint16_t* at(uint16_t* tile, int row, int chunk) {
+    return tile + row * kDim + 8 * (chunk ^ (kDim % 64 == 0 ? row % 8 : row / 2 % 4));
+  }
+  static __device__ __forceinline__ void put(uint16_t* tile, int row, int four, const float4& v) {
+    store_shared(at(tile, row, four / 2) + four % 2 * 4, Half::pack(v.x, v.y),
+                 Half::pack(v.z, v.w));
+  }
+  /// As load_tile, but when it returns the rows have been written.
+  static __device__ __forceinline__ void load(uint16_t* tile, const float* from, int64_t stride,
+                                              int rows, int padded, int dim, bool aligned) {
+    constexpr int kFours = kDim / 4;
+#pragma unroll 4
+    for (int i = threadIdx.x; i < padded * kFours; i += blockDim.x) {
+      const int row = i / kFours;
+      const int four = i % kFours;
+      put(tile, row, four,
+          load_four(from + row * stride + 4 * four, row < rows ? dim - 4 * four : 0, aligned));
+    }
+  }
+
+  /// Columns 16 k ... of sixteen rows from `first` on, as a left matrix.
+  static __device__ __forceinline__ Left left_of_rows(const uint16_t* tile, int first, int k,
+                                                      Lane lane) {
+    Left left;
+    load_matrices<false>(left.r[0], left.r[1], left.r[2], left.r[3], tile, first + lane.l % 16,
+                         2 * k + lane.l / 16);
+    return left;
+  }
+  /// The same of eight rows and the next eight, as right matrices.
+  static __device__ __forceinline__ void rights_of_rows(Right (&right)[2], const uint16_t* tile,
+                                                        int first, int k, Lane lane) {
+    load_matrices<false>(right[0].r[0], right[0].r[1], right[1].r[0], right[1].r[1], tile,
+                         first + lane.l / 16 * 8 + lane.l % 8, 2 * k + lane.l / 8 % 2);
+  }
+  /// Eight columns, those of a chunk, of sixteen rows and the next sixteen: right matrices whose k
+  /// are the rows.
+  static __device__ __forceinline__ void rights_of_columns(Right (&right)[2], const uint16_t* tile,
+                                                           int first, int chunk, Lane lane) {
+    load_matrices<true>(right[0].r[0], right[0].r[1], right[1].r[0], right[1].r[1], tile,
+                        first + lane.l, chunk);
+  }
+  /// sum += left [16, 16] tile[first ... + 15, kDim]
+  static __device__ __forceinline__ void multiply_columns(float (&sum)[kDim / 8][4],
+                                                          const Left& left, const uint16_t* tile,
+                                                          int first, Lane lane) {
+#pragma unroll
+    for (int c = 0; c < kDim / 8; c += 2) {
+      Right right[2];
+      load_matrices<true>(right[0].r[0], right[0].r[1], right[1].r[0], right[1].r[1], tile,
+                          first + lane.l % 16, c + lane.l / 16);
+      Product::multiply(sum[c], left, right[0]);
+      Product::multiply(sum[c + 1], left, right[1]);
+    }
+  }
+
+  /// to[g or g + 8][8 chunk + 2 t ...] = factor times a result; rows from `rows` on and columns
+  /// from `dim` on are not there.
+  static __device__ __forceinline__ void store(float* to, int64_t stride, int rows, int dim,
+                                               int chunk, const float (&result)[4], float factor,
+                                               bool aligned, Lane lane) {
+    const int column = 8 * chunk + 2 * lane.t;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = lane.g + 8 * half;
+      if (row >= rows) continue;
+      float* place = to + row * stride + column;
+      const float2 v = {factor * result[2 * half], factor * result[2 * half + 1]};
+      if (aligned && column + 1 < dim) {
+        *reinterpret_cast<float2*>(place) = v;
+      } else {
+        if (column < dim) place[0] = v.x;
+        if (column + 1 < dim) place[1] = v.y;
+      }
+    }
+  }
+  static __device__ __forceinline__ void store(float* to, int64_t stride, int rows, int dim,
+                                               const float (&results)[kDim / 8][4], float factor,
+                                               bool aligned, Lane lane) {
+#pragma unroll
+    for (int c = 0; c < kDim / 8; ++c)
+      store(to, stride, rows, dim, c, results[c], factor, aligned, lane);
+  }
+
+ private:
+  /// Each lane names a row of one of the four matrices.
+  template <bool kTransposed>
+  static __device__ __forceinline__ void load_matrices(uint32_t& a, uint32_t& b, uint32_t& c,
+                                                       uint32_t& d, const uint16_t* tile, int row,
+                                                       int chunk) {
+    load_four_matrices<kTransposed>(a, b, c, d, at(const_cast<uint16_t*>(tile), row, chunk));
+  }
+};
+
 __device__ __forceinline__ float exp2_of(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+/// Rows g and g + 8 of a map [rows, columns] that come eight columns at a time, as a product holds
+/// them, and leave as whole sectors of memory wherever they begin: `now` are the columns `first`
+/// ..., `last` those before, of which some wait for the others of their sector. After the last
+/// columns of a row comes a call with anything.
+__device__ __forceinline__ void add_columns(float (&last)[4], const float (&now)[4], float* map,
+                                            int columns, int first, int rows, Lane lane) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = lane.g + 8 * half;
+    float* to = map + static_cast<int64_t>(row) * columns;
+    // Columns first - 8 + shift ... are a sector.
+    const int shift = static_cast<int>(-(reinterpret_cast<uintptr_t>(to) / sizeof(float))) & 7;
+    float out[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const int odd = (shift + e) % 2;
+      const bool is_now = 2 * lane.t + odd < shift;
+      const float even_given = is_now ? now[2 * half] : last[2 * half];
+      const float odd_given = is_now ? now[2 * half + 1] : last[2 * half + 1];
+      out[e] = __shfl_sync(kAllLanes, odd != 0 ? odd_given : even_given,
+                           4 * lane.g + (shift + 2 * lane.t + e) % 8 / 2);
+    }
+    const int column = first - 8 + shift + 2 * lane.t;
+    if (row >= rows) continue;
+    if (column >= 0 && column + 1 < columns) {
+      *reinterpret_cast<float2*>(to + column) = {out[0], out[1]};
+    } else {
+      if (column >= 0 && column < columns) to[column] = out[0];
+      if (column + 1 >= 0 && column + 1 < columns) to[column + 1] = out[1];
+    }
+  }
+#pragma unroll
+  for (int e = 0; e < 4; ++e) last[e] = now[e];
 }
 
 /// to[0 .. count) by one warp, whose stores begin where sectors of memory do.

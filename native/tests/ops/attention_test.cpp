@@ -183,8 +183,8 @@ const std::vector<Case> kCases = {
     {"causal", {1, 12, 70}, 2, 24, true, {1, 0.5f}, false},
     {"first rows only", {4, 61, 1}, 3, 32, false, {1, 0.5f, 0}, true},
     {"first rows of long sequences", {150}, 1, 64, false, {0.5f}, true},
-    {"wide heads", {20}, 2, 128, false, {1, 1}, false},
-    {"wide heads that are long", {150}, 1, 128, true, {0.5f}, false},
+    {"wide heads", {20, 140}, 2, 128, false, {1, 1}, false},
+    {"wide heads that are long", {330}, 1, 128, true, {0.5f}, false},
     {"heads of 96", {37, 100}, 1, 96, true, {1}, false},
     {"many heads", {2}, 130, 1, false, std::vector<float>(130, 1), false},
     {"long", {300}, 1, 64, false, {1}, false},
@@ -492,6 +492,72 @@ INSTANTIATE_TEST_SUITE_P(Cases, AttentionTest,
                          ::testing::Combine(::testing::ValuesIn(kCases),
                                             ::testing::ValuesIn(device_cases())),
                          case_of);
+
+TEST(Attention, GradientsMayBeSmall) {
+  // So small that float16 does not tell them from zero: products must take them in other units.
+  const float small = std::ldexp(1.0f, -30);
+  const std::shared_ptr<Stream> stream = roomy_stream();
+  for (const DeviceCase& device_case : device_cases()) {
+    if (!backend().supports(device_case.dtype)) continue;
+    for (const int64_t dim : {64, 128}) {
+      // The longest there is for one kernel, and more than there is.
+      Layer layer(7, {20, dim == 64 ? 130 : 260}, 1, dim, false, {0.5f});
+      Results large_results(layer, true);
+      Results small_results(layer, true);
+      OnDevice device{*stream};
+      large_results.run(*stream, device, layer, device_case.dtype, true);
+      for (float& gradient : layer.d_context) gradient *= small;
+      small_results.run(*stream, device, layer, device_case.dtype, true);
+      for (float& gradient : large_results.dq) gradient *= small;
+      for (float& gradient : large_results.dkv) gradient *= small;
+      for (float& gradient : large_results.d_probabilities) gradient *= small;
+      EXPECT_EQ(small_results.dq, large_results.dq) << device_case.name << ' ' << dim;
+      EXPECT_EQ(small_results.dkv, large_results.dkv) << device_case.name << ' ' << dim;
+      EXPECT_EQ(small_results.d_probabilities, large_results.d_probabilities)
+          << device_case.name << ' ' << dim;
+    }
+  }
+}
+
+TEST(Attention, TilesMayGrow) {
+  // With a head for each multiprocessor a block takes all that it can hold; with one head, blocks
+  // divide its queries and keys. The bits are the same.
+  if (on_cpu()) GTEST_SKIP() << "no blocks";
+  const int64_t many = 128;
+  const int64_t dim = 16;
+  const int64_t length = 160;
+  const Layer layer(7, {length}, many, dim, true, std::vector<float>(many, 1));
+  Layer one(7, {length}, 1, dim, true, {1});
+  for (int64_t r = 0; r < length; ++r) {
+    for (int64_t c = 0; c < dim; ++c) {
+      const size_t to = static_cast<size_t>(r * dim + c);
+      const size_t from = static_cast<size_t>(r * many * dim + c);
+      one.query[to] = layer.query[from];
+      one.d_context[to] = layer.d_context[from];
+      for (size_t part = 0; part < 2; ++part) {
+        one.key_value[2 * to - static_cast<size_t>(c) + part * dim] =
+            layer.key_value[2 * from - static_cast<size_t>(c) + part * many * dim];
+      }
+    }
+  }
+  const std::shared_ptr<Stream> stream = roomy_stream();
+  OnDevice device{*stream};
+  Results all(layer, false);
+  Results alone(one, false);
+  all.run(*stream, device, layer, BERTOLOGY_FLOAT32, true);
+  alone.run(*stream, device, one, BERTOLOGY_FLOAT32, true);
+  EXPECT_EQ(layer.of_head(all.context, 0, 0), alone.context);
+  EXPECT_EQ(layer.of_head(all.dq, 0, 0), alone.dq);
+  std::vector<float> dkv;
+  for (int64_t r = 0; r < length; ++r) {
+    for (int64_t part = 0; part < 2; ++part) {
+      for (int64_t c = 0; c < dim; ++c) {
+        dkv.push_back(all.dkv[static_cast<size_t>((2 * r + part) * many * dim + c)]);
+      }
+    }
+  }
+  EXPECT_EQ(dkv, alone.dkv);
+}
 
 TEST(Attention, ManySequences) {
   // More than the warp that adds up their gradients has lanes.
