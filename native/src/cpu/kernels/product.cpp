@@ -38,24 +38,25 @@ class Ahead {
   int64_t lines_;  // a step
 };
 
-/// What a tile's sums begin with.
-enum class Start { kZero, kBias, kResult };
+/// What is added to the sums of a tile. At the end: they are smaller until then, and lose less.
+enum class Rest { kNone, kBias, kResult };
 
 /// c [kRows, kBlockColumns] (+)= a [kRows, depth] b [depth, kBlockColumns]
 template <int kRows>
-inline void tile(const float* a, int64_t a_stride, const float* b, int64_t depth, Start start,
+inline void tile(const float* a, int64_t a_stride, const float* b, int64_t depth, Rest rest,
                  const float* bias, float* c, int64_t c_stride, Ahead& ahead) {
-  Vec sums[kRows][kTileVecs];
-  for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kTileVecs; ++j) {
-      sums[i][j] = start == Start::kResult ? load(c + i * c_stride + j * kWidth)
-                   : start == Start::kBias ? load(bias + j * kWidth)
-                                           : Vec{};
-    }
-  }
+  Vec sums[kRows][kTileVecs] = {};
   add_products({a, a_stride, 1}, b, kBlockColumns, depth, sums, [&] { ahead.step(); });
   for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kTileVecs; ++j) store(c + i * c_stride + j * kWidth, sums[i][j]);
+    for (int j = 0; j < kTileVecs; ++j) {
+      float* place = c + i * c_stride + j * kWidth;
+      if (rest == Rest::kResult) {
+        sums[i][j] += load(place);
+      } else if (rest == Rest::kBias) {
+        sums[i][j] += load(bias + j * kWidth);
+      }
+      store(place, sums[i][j]);
+    }
   }
 }
 
@@ -65,14 +66,14 @@ struct Block {
   int64_t a_stride;
   const float* b;
   int64_t depth;
-  Start start;
+  Rest rest;
   const float* bias;
 
   /// Rows from `row` on: kRows at a time, the rest in one smaller tile.
   template <int kRows>
   void multiply(int64_t row, int64_t rows, float* c, int64_t c_stride, Ahead& ahead) const {
     for (; row + kRows <= rows; row += kRows) {
-      tile<kRows>(a + row * a_stride, a_stride, b, depth, start, bias, c + row * c_stride, c_stride,
+      tile<kRows>(a + row * a_stride, a_stride, b, depth, rest, bias, c + row * c_stride, c_stride,
                   ahead);
     }
     if constexpr (kRows > 1) {
@@ -86,13 +87,13 @@ struct Block {
     float padded_bias[kBlockColumns] = {};
     Ahead nothing(nullptr, 0, 1);
     Block row = *this;
-    if (start == Start::kBias) {
+    if (rest == Rest::kBias) {
       for (int64_t j = 0; j < columns; ++j) padded_bias[j] = bias[j];
       row.bias = padded_bias;
     }
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t j = 0; j < kBlockColumns; ++j)
-        padded[j] = start == Start::kResult && j < columns ? c[r * c_stride + j] : 0.0f;
+        padded[j] = rest == Rest::kResult && j < columns ? c[r * c_stride + j] : 0.0f;
       row.multiply<1>(0, 1, padded, kBlockColumns, nothing);
       for (int64_t j = 0; j < columns; ++j) c[r * c_stride + j] = padded[j];
       row.a += a_stride;
@@ -151,15 +152,15 @@ void multiply(const PackedProduct& op) {
   const int64_t tiles = (op.rows + kTileRows - 1) / kTileRows;
   for (int64_t first = 0; first < op.depth; first += piece) {
     const int64_t depth = op.depth - first < piece ? op.depth - first : piece;
-    const Start start = op.accumulate || first > 0 ? Start::kResult
-                        : op.bias != nullptr       ? Start::kBias
-                                                   : Start::kZero;
+    const Rest rest = op.accumulate || first > 0 ? Rest::kResult
+                      : op.bias != nullptr       ? Rest::kBias
+                                                 : Rest::kNone;
     for (int64_t n = 0; n < blocks; ++n) {
       const int64_t column = n * kBlockColumns;
       const float* b = op.b + (column * op.depth + first * kBlockColumns);
       const Block block = {
           op.a + first, op.a_stride, b,
-          depth,        start,       op.bias == nullptr ? nullptr : op.bias + column};
+          depth,        rest,        op.bias == nullptr ? nullptr : op.bias + column};
       if (op.columns - column < kBlockColumns) {
         block.multiply_some(op.rows, op.columns - column, op.c + column, op.c_stride);
         continue;
