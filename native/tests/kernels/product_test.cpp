@@ -42,6 +42,7 @@ TEST(PackedProductTest, IsNoWorseThanAPlainLoop) {
                           c.data(), stride, accumulate, accumulate ? b.data() : nullptr});
       double error = 0;
       double plain_error = 0;
+      double largest = 0;
       for (int64_t r = 0; r < s.rows; ++r) {
         for (int64_t j = 0; j < stride; ++j) {
           const size_t at = static_cast<size_t>(r * stride + j);
@@ -58,11 +59,15 @@ TEST(PackedProductTest, IsNoWorseThanAPlainLoop) {
             exact += static_cast<double>(x) * y;
             plain += x * y;
           }
+          largest = std::max(largest, std::abs(exact));
           error = std::max(error, std::abs(c[at] - exact));
           plain_error = std::max(plain_error, std::abs(plain - exact));
         }
       }
-      EXPECT_LE(error, 1.5 * plain_error) << s.rows << " x " << s.depth << " x " << s.columns;
+      // Of few sums chance decides: the least that is held against them is a rounding of the
+      // result.
+      EXPECT_LE(error, std::max(1.5 * plain_error, largest * std::pow(2.0, -23)))
+          << s.rows << " x " << s.depth << " x " << s.columns;
     }
   }
 }
