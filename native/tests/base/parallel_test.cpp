@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -94,8 +96,11 @@ TEST(ParallelTest, ThreadsStartWithTheirHook) {
 #if !defined(__SANITIZE_ADDRESS__)
 /// 0 if a pool of more threads than there is room for says that memory is out.
 int open_too_many_threads() {
+  rlim_t pages = 0;  // that the process has: more, where a device's runtime is in it
+  std::ifstream("/proc/self/statm") >> pages;
   rlimit limit;
-  limit.rlim_cur = limit.rlim_max = 1u << 28;  // stacks of a few threads
+  limit.rlim_cur = limit.rlim_max =
+      pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (1u << 28);  // stacks of a few threads
   setrlimit(RLIMIT_AS, &limit);
   try {
     ThreadPool pool(4096, [] {});
