@@ -3,6 +3,7 @@ package org.bertology4j;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.util.Arrays;
 import java.util.List;
@@ -203,6 +204,31 @@ class GoldenTest {
       }
       default -> all;
     };
+  }
+
+  /** The error of a state that went through some ten products of rounded inputs. */
+  @ParameterizedTest
+  @MethodSource("goldens")
+  void bfloat16IsCloseToTheNumbers(String name) {
+    try (Device device = Device.open("cpu")) {
+      assumeTrue(device.supports(DType.BFLOAT16), "this processor has no bfloat16 products");
+    }
+    try (Golden golden = new Golden(name);
+        Model model =
+            Model.load(
+                golden.folder, ModelOptions.defaults().device("cpu").dtype(DType.BFLOAT16))) {
+      Batch batch = golden.batch(model.config());
+      double bound = 0.05 * golden.largest(Capture.HIDDEN_STATES);
+      try (Activations run = model.run(batch, options(golden, model, Capture.HIDDEN_STATES))) {
+        for (int b = 0; b < batch.examples(); b++) {
+          List<String> states = golden.names(Capture.HIDDEN_STATES, b);
+          for (int l = 0; l < states.size(); l++) {
+            double[] expected = golden.doubles(states.get(l));
+            Parity.assertSame(states.get(l), expected, run.hiddenState(l, b).toArray(), bound);
+          }
+        }
+      }
+    }
   }
 
   @Test

@@ -11,10 +11,12 @@ import static org.bertology4j.benchmarks.peers.Peers.TRANSFORMERS;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Function;
 import org.bertology4j.DType;
 import org.bertology4j.benchmarks.Comparison.Opponent;
 import org.bertology4j.benchmarks.Comparison.Other;
 import org.bertology4j.benchmarks.Comparison.Own;
+import org.bertology4j.benchmarks.Comparison.Timed;
 import org.bertology4j.benchmarks.peers.PeerTask.Kind;
 
 /** What is compared with what. */
@@ -64,6 +66,7 @@ final class Comparisons {
     all.add(ablation());
     all.add(load());
     all.add(attentionFloats());
+    all.add(attentionArrays());
     return List.copyOf(all);
   }
 
@@ -218,23 +221,36 @@ final class Comparisons {
 
   private static Comparison attentionFloats() {
     Texts texts = Texts.of(FEW_TEXTS, "128");
-    return new Comparison(
+    return attentionAsFloats(
         "attention-floats",
-        "attention maps into one float[], " + texts,
+        "attention maps into one float[], ",
+        texts,
+        OwnWork.attentionArrays(BERT_BASE, FLOAT32, texts));
+  }
+
+  private static Comparison attentionArrays() {
+    Texts texts = Texts.of(FEW_TEXTS, "128");
+    return attentionAsFloats(
+        "attention-arrays",
+        "attention maps as new float[], which the JVM takes and zeroes, ",
+        texts,
+        OwnWork.newAttentionArrays(BERT_BASE, FLOAT32, texts));
+  }
+
+  private static Comparison attentionAsFloats(
+      String name, String what, Texts texts, Function<Setting, Timed> work) {
+    return new Comparison(
+        name,
+        what + texts,
         BERT_BASE,
         FLOAT32,
         texts,
-        OwnWork.attentionArrays(BERT_BASE, FLOAT32, texts),
+        work,
         List.of(
             new Own(
                 "memcpy",
                 "memcpy of the same bytes, to one place",
                 OwnWork.memcpy(BERT_BASE, FLOAT32, texts),
-                false),
-            new Own(
-                "new-arrays",
-                "a new float[] for each map, which the JVM takes and zeroes",
-                OwnWork.newAttentionArrays(BERT_BASE, FLOAT32, texts),
                 false)),
         false);
   }
