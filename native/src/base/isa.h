@@ -5,9 +5,10 @@
 
 namespace bertology {
 
-enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2 };
+/// Each has what those before it have. AMX is AVX-512 and tiles, which multiply bfloat16.
+enum class Isa { kBaseline = 0, kAvx2 = 1, kAvx512 = 2, kAmx = 3 };
 
-/// "baseline", "avx2" or "avx512".
+/// "baseline", "avx2", "avx512" or "amx".
 const char* name_of(Isa isa);
 
 struct IsaChoice {

@@ -39,8 +39,9 @@ CpuBackend::CpuBackend(int threads)
   pool_ = std::make_unique<ThreadPool>(threads, [] { static thread_local SerialOpenMp serial; });
   description_ =
       text("device: cpu\nthreads: ", threads, " (", why, ")\ninstruction set: ", name_of(isa_),
-           " (", choose_isa().why, ")\nmatrix products: our own in float32, else ",
-           onednn_description(), "\nbfloat16 products: ",
+           " (", choose_isa().why, ")\nmatrix products: our own in float32",
+           isa_ == Isa::kAmx ? " and bfloat16" : "", ", else ", onednn_description(),
+           "\nbfloat16 products: ",
            supports(BERTOLOGY_BFLOAT16) ? "yes" : "no: the processor has no bfloat16 instructions");
 }
 
@@ -48,7 +49,7 @@ CpuBackend::~CpuBackend() = default;
 
 bool CpuBackend::supports(DType dtype) const {
   if (dtype == BERTOLOGY_FLOAT32) return true;
-  return dtype == BERTOLOGY_BFLOAT16 && isa_ == Isa::kAvx512 && onednn_has_bfloat16();
+  return dtype == BERTOLOGY_BFLOAT16 && isa_ >= Isa::kAvx512 && onednn_has_bfloat16();
 }
 
 // The more tokens, the less often all weights come from memory, and the less is lost where threads

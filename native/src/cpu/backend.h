@@ -1,4 +1,4 @@
-// The CPU: a thread pool, vector kernels of one instruction set, oneDNN's products.
+// The CPU: a thread pool, vector kernels of one instruction set, products of theirs or of oneDNN.
 #pragma once
 
 #include <memory>
@@ -39,6 +39,7 @@ class CpuBackend final : public Backend {
   std::shared_ptr<Stream> stream() override;
   double matrix_peak(DType dtype, double seconds) override;
 
+  Isa isa() const { return isa_; }
   const Kernels& kernels() const { return kernels_; }
   Products& products() { return products_; }
   Repackings& repackings() { return repackings_; }

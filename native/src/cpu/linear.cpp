@@ -14,10 +14,10 @@
 namespace bertology::cpu {
 namespace {
 
-// Rows of a block at least, and at most where oneDNN multiplies. The more there are, the less often
-// the weights come from the outer caches; a block's result of one panel is to stay in the
-// second-level cache for the epilogue. Our own product does not wait for weights: it takes the
-// least, and more tasks even out the load.
+// Rows of a block at least, and at most in bfloat16. The more there are, the less often the weights
+// come from the outer caches; a block's result of one panel is to stay in the second-level cache
+// for the epilogue. Our own float32 product does not wait for weights: it takes the least, and more
+// tasks even out the load. Tiles multiply faster than weights come, whatever is fetched ahead.
 constexpr int64_t kLeastBlockRows = 64;
 constexpr int64_t kMostBlockRows = 256;
 
@@ -109,7 +109,7 @@ class PanelProducts {
   /// Adds the next panel. shape.rows is set here.
   void add(ProductShape shape) {
     shapes_.push_back(shape);
-    if (shape.b_layout == Layout2d::kBlocks) return;
+    if (shape.b_layout == Layout2d::kBlocks || shape.b_layout == Layout2d::kTiles) return;
     for (size_t i = 0; i < counts_.size(); ++i) {
       made_[i].push_back(nullptr);
       if (counts_[i] == 0) continue;
@@ -130,11 +130,10 @@ class PanelProducts {
   void execute(int64_t panel, int64_t rows, const void* a, const void* b, const float* bias,
                float* c, void* scratch, const void* next) const {
     const ProductShape& shape = shapes_[static_cast<size_t>(panel)];
-    if (shape.b_layout == Layout2d::kBlocks) {
-      return kernels_.multiply({rows, shape.depth, shape.columns, static_cast<const float*>(a),
-                                shape.a_stride, static_cast<const float*>(b), bias, c,
-                                shape.c_stride, shape.accumulate, static_cast<const float*>(next)});
-    }
+    if (shape.b_layout == Layout2d::kBlocks)
+      return kernels_.multiply(ours<float>(shape, rows, a, b, bias, c, next));
+    if (shape.b_layout == Layout2d::kTiles)
+      return kernels_.multiply_tiles(ours<uint16_t>(shape, rows, a, b, bias, c, next));
     if (rows == 1) return execute_single(panel, a, b, bias, c, scratch);
     for (const int64_t count : pieces(rows)) {
       if (count == 0) break;
@@ -147,6 +146,22 @@ class PanelProducts {
   int64_t scratch_bytes() const { return scratch_bytes_ + single_bytes_; }
 
  private:
+  template <class Element>
+  static PackedProduct<Element> ours(const ProductShape& s, int64_t rows, const void* a,
+                                     const void* b, const float* bias, float* c, const void* next) {
+    return {rows,
+            s.depth,
+            s.columns,
+            static_cast<const Element*>(a),
+            s.a_stride,
+            static_cast<const Element*>(b),
+            bias,
+            c,
+            s.c_stride,
+            s.accumulate,
+            static_cast<const Element*>(next)};
+  }
+
   static int64_t input_bytes(const ProductShape& s) {
     return align(2 * s.depth * size_of(s.dtype));
   }
@@ -199,17 +214,28 @@ int64_t panels_of_parts(const std::vector<Panel>& panels, int first, int count) 
 
 }  // namespace
 
-/// Rows as the product's input type: themselves, or all of them rounded once, without a stride.
-const void* CpuStream::as_inputs(DType dtype, const float* rows, int64_t row_count, int64_t columns,
-                                 int64_t stride) {
-  if (dtype == BERTOLOGY_FLOAT32) return rows;
+/// Rows as products by a matrix read them: themselves, or all of them rounded once, without a
+/// stride; each row [parts, columns of a part].
+ProductInputs CpuStream::product_inputs(const Matrix& matrix, Layout2d layout, const float* rows,
+                                        int64_t row_count, int64_t parts, int64_t columns,
+                                        int64_t stride) {
+  if (matrix.dtype() == BERTOLOGY_FLOAT32) return {rows, stride, columns, sizeof(float)};
+  const bool tiles = layout == Layout2d::kTiles;
+  const int64_t padded = tiles ? (columns + kTileDepth - 1) / kTileDepth * kTileDepth : columns;
+  const int64_t width = parts * padded;
+  const int64_t room = row_count + (tiles ? kTileRowCount : 0);
   uint16_t* rounded = reinterpret_cast<uint16_t*>(
-      rounded_memory_.reserve((row_count * columns + 1) / 2, "the rounded inputs of a product"));
-  backend_.parallel_rows(row_count, columns, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r)
-      kernels().to_bfloat16(rows + r * stride, rounded + r * columns, columns);
+      rounded_memory_.reserve((room * width + 1) / 2, "the rounded inputs of a product"));
+  backend_.parallel_rows(row_count, width, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t part = 0; part < parts; ++part) {
+        uint16_t* to = rounded + r * width + part * padded;
+        kernels().to_bfloat16(rows + r * stride + part * columns, to, columns);
+        std::fill(to + columns, to + padded, uint16_t{0});
+      }
+    }
   });
-  return rounded;
+  return {rounded, width, padded, sizeof(uint16_t)};
 }
 
 void CpuStream::linear_forward(const LinearForward& op) {
@@ -219,20 +245,21 @@ void CpuStream::linear_forward(const LinearForward& op) {
   const Panel* panels = first_of_part(matrix.forward(), op.first_part);
   const int64_t panel_count = panels_of_parts(matrix.forward(), op.first_part, op.parts);
   const Division division(op.rows, panel_count, backend_.threads(), panels->layout);
+  const ProductInputs input =
+      product_inputs(matrix, panels->layout, op.input, op.rows, 1, inputs, inputs);
 
   PanelProducts products(backend_, division);
   for (int64_t p = 0; p < panel_count; ++p) {
-    products.add({0, inputs, panels[p].columns, inputs, panels[p].stride, op.output_stride,
+    products.add({0, inputs, panels[p].columns, input.stride, panels[p].stride, op.output_stride,
                   matrix.dtype(), panels[p].layout, op.bias != nullptr, false});
   }
   reserve_scratch(products.scratch_bytes());
-  const void* input = as_inputs(matrix.dtype(), op.input, op.rows, inputs, inputs);
 
   float* target = op.preactivation != nullptr ? op.preactivation : op.output;
   backend_.parallel(division.tasks(), [&](int64_t task, int worker) {
     const auto [row, rows, first_panel, last_panel] = division[task];
     char* space = static_cast<char*>(scratch(worker));
-    const char* a = static_cast<const char*>(input) + row * inputs * size_of(matrix.dtype());
+    const void* a = input.at(row, 0);
     for (int64_t p = first_panel; p < last_panel; ++p) {
       const Panel& panel = panels[p];
       const int64_t column = panel.part * part_outputs + panel.first;  // of the whole matrix
@@ -252,7 +279,6 @@ void CpuStream::linear_forward(const LinearForward& op) {
 
 void CpuStream::linear_backward(const LinearBackward& op) {
   const Matrix& matrix = static_cast<const Matrix&>(*op.weight);
-  const bool rounds = matrix.dtype() != BERTOLOGY_FLOAT32;
   const int64_t inputs = matrix.inputs();
   const int64_t part_outputs = matrix.part_outputs();
   if (part_outputs == 0) {
@@ -262,36 +288,32 @@ void CpuStream::linear_backward(const LinearBackward& op) {
   const Panel* panels = first_of_part(matrix.backward(), op.first_part);
   const int64_t part_panels = panels_of_parts(matrix.backward(), op.first_part, 1);
   const Division division(op.rows, part_panels, backend_.threads(), panels->layout);
+  const ProductInputs d_output = product_inputs(matrix, panels->layout, op.d_output, op.rows,
+                                                op.parts, part_outputs, op.d_output_stride);
 
   // Of each panel of inputs one product a part: the first may overwrite, the others add.
   PanelProducts products(backend_, division);
-  const int64_t a_stride = rounds ? op.parts * part_outputs : op.d_output_stride;
   for (int part = 0; part < op.parts; ++part) {
     for (int64_t p = 0; p < part_panels; ++p) {
       const Panel& panel = panels[part * part_panels + p];
-      products.add({0, part_outputs, panel.columns, a_stride, panel.stride, inputs, matrix.dtype(),
-                    panel.layout, false, op.accumulate || part > 0});
+      products.add({0, part_outputs, panel.columns, d_output.stride, panel.stride, inputs,
+                    matrix.dtype(), panel.layout, false, op.accumulate || part > 0});
     }
   }
   reserve_scratch(products.scratch_bytes());
-  const void* d_output =
-      as_inputs(matrix.dtype(), op.d_output, op.rows, op.parts * part_outputs, op.d_output_stride);
 
   backend_.parallel(division.tasks(), [&](int64_t task, int worker) {
     const auto [row, rows, first_panel, last_panel] = division[task];
     char* space = static_cast<char*>(scratch(worker));
-    const int64_t element = size_of(matrix.dtype());
-    const char* row_start = static_cast<const char*>(d_output) + row * a_stride * element;
     for (int64_t p = first_panel; p < last_panel; ++p) {
       float* d_input = op.d_input + row * inputs + panels[p].first;
       for (int part = 0; part < op.parts; ++part) {
         const int64_t index = part * part_panels + p;
-        const char* a = row_start + part * part_outputs * element;
         const int64_t next = part + 1 < op.parts  ? index + part_panels
                              : p + 1 < last_panel ? p + 1
                                                   : division.panel_after(task);
-        products.execute(index, rows, a, panels[index].data, nullptr, d_input, space,
-                         next < 0 ? nullptr : panels[next].data);
+        products.execute(index, rows, d_output.at(row, part), panels[index].data, nullptr, d_input,
+                         space, next < 0 ? nullptr : panels[next].data);
       }
       if (op.activation == Activation::kNone) continue;
       for (int64_t r = 0; r < rows; ++r) {

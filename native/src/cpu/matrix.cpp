@@ -28,21 +28,27 @@ void for_panels(int64_t columns, const Body& body) {
 
 }  // namespace
 
+/// In which this matrix is packed.
+Layout2d Matrix::layout() const {
+  if (dtype_ == BERTOLOGY_FLOAT32) return Layout2d::kBlocks;
+  return backend_.isa() == Isa::kAmx ? Layout2d::kTiles : Layout2d::kPacked;
+}
+
 /// Panels of a matrix [outputs, inputs], with as many parts as this one.
 Matrix::Packing Matrix::plan(int64_t outputs, int64_t inputs, bool forward) const {
   const int64_t part_outputs = outputs / parts_;
   const int64_t depth = forward ? inputs : part_outputs;
-  const bool ours = dtype_ == BERTOLOGY_FLOAT32;
   Packing packing;
   if (outputs == 0 || inputs == 0) return packing;
   for (int part = 0; part < parts_; ++part) {
     for_panels(forward ? part_outputs : inputs, [&](int64_t first, int64_t columns) {
-      packing.panels.push_back(
-          {part, first, columns, depth, ours ? Layout2d::kBlocks : Layout2d::kPacked, 0, nullptr});
+      packing.panels.push_back({part, first, columns, depth, layout(), 0, nullptr});
       packing.offsets.push_back(packing.bytes);
       int64_t bytes = 0;
-      if (ours) {
+      if (layout() == Layout2d::kBlocks) {
         bytes = backend_.kernels().packed_floats(depth, columns) * size_of(dtype_);
+      } else if (layout() == Layout2d::kTiles) {
+        bytes = backend_.kernels().tiled_elements(depth, columns) * size_of(dtype_);
       } else {
         packing.repackings.push_back(backend_.repackings().find(
             depth, columns, dtype_, forward ? 1 : inputs, forward ? inputs : 1));
@@ -71,6 +77,8 @@ void Matrix::pack_panel(const Packing& packing, size_t i, const PlainMatrix& fro
   void* to = const_cast<void*>(panel.data);
   if (panel.layout == Layout2d::kBlocks) {
     backend_.kernels().pack(from, static_cast<float*>(to));
+  } else if (panel.layout == Layout2d::kTiles) {
+    backend_.kernels().pack_tiles(from, static_cast<uint16_t*>(to));
   } else {
     packing.repackings[i]->pack(from.data, to);
   }
@@ -129,6 +137,8 @@ void Matrix::unpack(float* rows) const {
     const PlainMatrix to = plain(panel, rows, true);
     if (panel.layout == Layout2d::kBlocks) {
       backend_.kernels().unpack(static_cast<const float*>(panel.data), to);
+    } else if (panel.layout == Layout2d::kTiles) {
+      backend_.kernels().unpack_tiles(static_cast<const uint16_t*>(panel.data), to);
     } else {
       forward_.repackings[i]->unpack(panel.data, const_cast<float*>(to.data));
     }

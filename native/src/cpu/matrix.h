@@ -52,7 +52,7 @@ class Matrix final : public PackedMatrix {
 
   struct Packing {
     std::vector<Panel> panels;
-    std::vector<std::shared_ptr<const Repacking>> repackings;  // of bfloat16 panels
+    std::vector<std::shared_ptr<const Repacking>> repackings;  // of panels in kPacked
     std::vector<int64_t> offsets;  // of the panels in `memory`; none for plain layouts
     int64_t bytes = 0;
     Mapping memory;
@@ -68,6 +68,7 @@ class Matrix final : public PackedMatrix {
   /// Packs all panels from plain rows [outputs, inputs], in parallel.
   void pack(Packing& packing, const float* rows, bool forward) const;
   void pack_panel(const Packing& packing, size_t i, const PlainMatrix& from) const;
+  Layout2d layout() const;
   PlainMatrix plain(const Panel& panel, const float* rows, bool forward) const;
 
   CpuBackend& backend_;

@@ -136,7 +136,8 @@ Product::Product(const ProductShape& shape)
   MemoryDesc b;
   switch (shape.b_layout) {
     case Layout2d::kBlocks:
-      check_internal(false, "Product: a matrix in blocks is not for oneDNN");
+    case Layout2d::kTiles:
+      check_internal(false, "Product: a matrix in blocks or tiles is not for oneDNN");
       break;
     case Layout2d::kPacked:
       b = packed_layout(shape.depth, shape.columns, shape.dtype);
@@ -307,6 +308,7 @@ void limit_onednn(Isa isa) {
   // Fails once oneDNN is in use, which is the second call in a process: the first one stands.
   if (isa == Isa::kBaseline) dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);
   if (isa == Isa::kAvx2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
+  if (isa == Isa::kAvx512) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_fp16);
 }
 
 std::string onednn_description() {

@@ -51,6 +51,7 @@ MemoryDesc packed_layout(int64_t depth, int64_t columns, DType dtype);
 /// How the right-hand matrix B [depth, columns] of a product lies in memory.
 enum class Layout2d {
   kBlocks,      // as Kernels::pack makes it, for a product of our own
+  kTiles,       // as Kernels::pack_tiles makes it, for a product of our own
   kPacked,      // as packed_layout() says
   kRows,        // plain, row by row
   kTransposed,  // plain, its transpose row by row

@@ -7,6 +7,20 @@
 
 namespace bertology::cpu {
 
+class Matrix;
+
+/// Rows of a product's left-hand side, each with one run of elements for each part of the matrix.
+struct ProductInputs {
+  const void* data;
+  int64_t stride;  // in elements, from row to row
+  int64_t part_stride;
+  int64_t element_bytes;
+
+  const void* at(int64_t row, int64_t part) const {
+    return static_cast<const char*>(data) + (row * stride + part * part_stride) * element_bytes;
+  }
+};
+
 class CpuStream final : public Stream {
  public:
   explicit CpuStream(CpuBackend& backend) : backend_(backend) {}
@@ -52,8 +66,8 @@ class CpuStream final : public Stream {
   void reserve_scratch(int64_t bytes);
   void* scratch(int worker) { return scratch_base_ + worker * scratch_bytes_; }
 
-  const void* as_inputs(DType dtype, const float* rows, int64_t row_count, int64_t columns,
-                        int64_t stride);
+  ProductInputs product_inputs(const Matrix& matrix, Layout2d layout, const float* rows,
+                               int64_t row_count, int64_t parts, int64_t columns, int64_t stride);
 
   CpuBackend& backend_;
   Arena memory_;

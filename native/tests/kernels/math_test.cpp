@@ -14,6 +14,7 @@ namespace {
 MathProbe probe() {
   switch (choose_isa().isa) {
 #if defined(__x86_64__)
+    case Isa::kAmx:
     case Isa::kAvx512:
       return avx512::math_probe();
     case Isa::kAvx2:

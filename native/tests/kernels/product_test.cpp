@@ -12,34 +12,113 @@ namespace {
 
 const cpu::Kernels& kernels() { return cpu::kernels(choose_isa().isa); }
 
+template <class Element>
+using Multiply = void (*)(const cpu::PackedProduct<Element>&);
+
+/// Products of float32 matrices in blocks.
+struct Blocks {
+  using Element = float;
+  static constexpr DType kDType = BERTOLOGY_FLOAT32;
+  static bool there() { return true; }
+  static Multiply<Element> multiply() { return kernels().multiply; }
+  static int64_t stride(int64_t depth) { return depth; }
+  static int64_t room(int64_t rows) { return rows; }
+  static Element element(float x) { return x; }
+  static std::vector<Element> pack(const cpu::PlainMatrix& plain) {
+    std::vector<Element> packed(
+        static_cast<size_t>(kernels().packed_floats(plain.depth, plain.columns)));
+    kernels().pack(plain, packed.data());
+    return packed;
+  }
+  static void unpack(const std::vector<Element>& packed, const cpu::PlainMatrix& plain) {
+    kernels().unpack(packed.data(), plain);
+  }
+};
+
+/// Products of bfloat16 matrices by tiles.
+struct Tiles {
+  using Element = uint16_t;
+  static constexpr DType kDType = BERTOLOGY_BFLOAT16;
+  static bool there() { return choose_isa().isa == Isa::kAmx; }
+  static Multiply<Element> multiply() { return kernels().multiply_tiles; }
+  static int64_t stride(int64_t depth) {
+    return (depth + cpu::kTileDepth - 1) / cpu::kTileDepth * cpu::kTileDepth;
+  }
+  static int64_t room(int64_t rows) { return rows + cpu::kTileRowCount; }
+  static Element element(float x) {
+    uint16_t bits;
+    kernels().to_bfloat16(&x, &bits, 1);
+    return bits;
+  }
+  static std::vector<Element> pack(const cpu::PlainMatrix& plain) {
+    // What must be zero is written, too.
+    std::vector<Element> packed(
+        static_cast<size_t>(kernels().tiled_elements(plain.depth, plain.columns)), 0x7fc0);
+    kernels().pack_tiles(plain, packed.data());
+    return packed;
+  }
+  static void unpack(const std::vector<Element>& packed, const cpu::PlainMatrix& plain) {
+    kernels().unpack_tiles(packed.data(), plain);
+  }
+};
+
+template <class Layout>
+class PackedProductTest : public ::testing::Test {
+ protected:
+  using Element = typename Layout::Element;
+
+  void SetUp() override {
+    if (!Layout::there()) GTEST_SKIP() << "the instruction set has no tiles";
+  }
+
+  /// Rows as the product reads them. Those that it reads but does not need are not numbers.
+  static std::vector<Element> inputs(const std::vector<float>& rows, int64_t depth) {
+    const int64_t count = static_cast<int64_t>(rows.size()) / depth;
+    const int64_t stride = Layout::stride(depth);
+    std::vector<Element> result(static_cast<size_t>(Layout::room(count) * stride),
+                                Layout::element(std::nanf("")));
+    for (int64_t r = 0; r < count; ++r) {
+      for (int64_t k = 0; k < stride; ++k) {
+        const float x = k < depth ? rows[static_cast<size_t>(r * depth + k)] : 0;
+        result[static_cast<size_t>(r * stride + k)] = Layout::element(x);
+      }
+    }
+    return result;
+  }
+
+  static std::vector<float> rounded_all(std::vector<float> values) {
+    for (float& value : values) value = static_cast<float>(rounded(value, Layout::kDType));
+    return values;
+  }
+};
+
+using Layouts = ::testing::Types<Blocks, Tiles>;
+TYPED_TEST_SUITE(PackedProductTest, Layouts);
+
 struct Shape {
   int64_t rows, depth, columns;
 };
 
 // Less than a tile, a step and a block; several of them with a rest; depths that are cut in pieces.
-const std::vector<Shape> kShapes = {{1, 1, 1},     {2, 3, 5},     {6, 64, 64},    {7, 65, 63},
-                                    {13, 384, 70}, {4, 1025, 64}, {11, 2050, 130}};
+const std::vector<Shape> kShapes = {{1, 1, 1},     {2, 3, 5},     {6, 64, 64},     {7, 65, 63},
+                                    {13, 384, 70}, {4, 1025, 64}, {11, 2050, 130}, {16, 32, 32},
+                                    {17, 33, 17},  {32, 96, 48},  {77, 1100, 33}};
 
-std::vector<float> packed(const cpu::PlainMatrix& plain) {
-  std::vector<float> result(
-      static_cast<size_t>(kernels().packed_floats(plain.depth, plain.columns)));
-  kernels().pack(plain, result.data());
-  return result;
-}
-
-TEST(PackedProductTest, IsNoWorseThanAPlainLoop) {
+TYPED_TEST(PackedProductTest, IsNoWorseThanAPlainLoop) {
   Random random(1);
   for (const Shape& s : kShapes) {
     for (const bool accumulate : {false, true}) {
-      const std::vector<float> a = random.normals(s.rows * s.depth);
-      const std::vector<float> w = random.normals(s.columns * s.depth);
+      const std::vector<float> a = this->rounded_all(random.normals(s.rows * s.depth));
+      const std::vector<float> w = this->rounded_all(random.normals(s.columns * s.depth));
       const std::vector<float> bias = random.normals(s.columns);
-      const std::vector<float> b = packed({s.depth, s.columns, w.data(), 1, s.depth});
+      const auto inputs = this->inputs(a, s.depth);
+      const auto b = TypeParam::pack({s.depth, s.columns, w.data(), 1, s.depth});
       const int64_t stride = s.columns + 3;
       std::vector<float> c = random.normals(s.rows * stride);
       const std::vector<float> before = c;
-      kernels().multiply({s.rows, s.depth, s.columns, a.data(), s.depth, b.data(), bias.data(),
-                          c.data(), stride, accumulate, accumulate ? b.data() : nullptr});
+      TypeParam::multiply()({s.rows, s.depth, s.columns, inputs.data(), TypeParam::stride(s.depth),
+                             b.data(), bias.data(), c.data(), stride, accumulate,
+                             accumulate ? b.data() : nullptr});
       double error = 0;
       double plain_error = 0;
       double largest = 0;
@@ -72,18 +151,20 @@ TEST(PackedProductTest, IsNoWorseThanAPlainLoop) {
   }
 }
 
-TEST(PackedProductTest, RowsDoNotDependOnTheirNeighbours) {
+TYPED_TEST(PackedProductTest, RowsDoNotDependOnTheirNeighbours) {
   Random random(2);
   const int64_t depth = 1100;
   const int64_t columns = 70;
-  const int64_t rows = 14;
+  const int64_t rows = 50;
   const std::vector<float> a = random.normals(rows * depth);
   const std::vector<float> w = random.normals(columns * depth);
-  const std::vector<float> b = packed({depth, columns, w.data(), 1, depth});
+  const auto inputs = this->inputs(a, depth);
+  const auto b = TypeParam::pack({depth, columns, w.data(), 1, depth});
   const auto multiply = [&](int64_t first, int64_t count) {
     std::vector<float> c(static_cast<size_t>(count * columns));
-    kernels().multiply({count, depth, columns, a.data() + first * depth, depth, b.data(), nullptr,
-                        c.data(), columns, false, nullptr});
+    const int64_t stride = TypeParam::stride(depth);
+    TypeParam::multiply()({count, depth, columns, inputs.data() + first * stride, stride, b.data(),
+                           nullptr, c.data(), columns, false, nullptr});
     return c;
   };
   const std::vector<float> all = multiply(0, rows);
@@ -93,17 +174,17 @@ TEST(PackedProductTest, RowsDoNotDependOnTheirNeighbours) {
   }
 }
 
-TEST(PackedProductTest, UnpackGivesBackWhatWasPackedByRowsOrByColumns) {
+TYPED_TEST(PackedProductTest, UnpackGivesBackWhatWasPackedByRowsOrByColumns) {
   Random random(3);
   for (const Shape& s : kShapes) {
-    const std::vector<float> values = random.normals(s.depth * s.columns);
+    const std::vector<float> values = this->rounded_all(random.normals(s.depth * s.columns));
     for (const bool by_columns : {false, true}) {
       const int64_t depth_stride = by_columns ? 1 : s.columns;
       const int64_t column_stride = by_columns ? s.depth : 1;
-      const std::vector<float> b =
-          packed({s.depth, s.columns, values.data(), depth_stride, column_stride});
+      const auto b =
+          TypeParam::pack({s.depth, s.columns, values.data(), depth_stride, column_stride});
       std::vector<float> back(values.size());
-      kernels().unpack(b.data(), {s.depth, s.columns, back.data(), depth_stride, column_stride});
+      TypeParam::unpack(b, {s.depth, s.columns, back.data(), depth_stride, column_stride});
       EXPECT_EQ(back, values);
     }
   }

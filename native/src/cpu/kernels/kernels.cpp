@@ -18,6 +18,7 @@ const Kernels& table();
 const Kernels& kernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
+    case Isa::kAmx:
     case Isa::kAvx512:
       return avx512::table();
     case Isa::kAvx2:

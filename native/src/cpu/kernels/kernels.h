@@ -46,7 +46,14 @@ struct Kernels {
   int64_t (*packed_floats)(int64_t depth, int64_t columns);
   void (*pack)(const PlainMatrix& plain, float* packed);
   void (*unpack)(const float* packed, const PlainMatrix& plain);
-  void (*multiply)(const PackedProduct& op);
+  void (*multiply)(const PackedProduct<float>& op);
+
+  /// The same of bfloat16 by the processor's tiles (AMX); null where kernels are compiled for
+  /// less than AVX-512, and only to be called with Isa::kAmx.
+  int64_t (*tiled_elements)(int64_t depth, int64_t columns);
+  void (*pack_tiles)(const PlainMatrix& plain, uint16_t* packed);
+  void (*unpack_tiles)(const uint16_t* packed, const PlainMatrix& plain);
+  void (*multiply_tiles)(const PackedProduct<uint16_t>& op);
 
   /// Rounds to nearest even.
   void (*to_bfloat16)(const float* input, uint16_t* output, int64_t count);

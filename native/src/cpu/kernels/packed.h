@@ -1,4 +1,4 @@
-// float32 matrices in the order in which a product reads them.
+// Matrices in the order in which a product reads them.
 #pragma once
 
 #include <cstdint>
@@ -14,21 +14,27 @@ struct PlainMatrix {
   int64_t column_stride;
 };
 
-/// C [rows, columns] (+)= A [rows, depth] B [depth, columns] + bias. The bits of a row do not
-/// depend on how many others there are.
+/// C [rows, columns] (+)= A [rows, depth] B [depth, columns] + bias, elements of A and B float or,
+/// as their bits, bfloat16. The bits of a row do not depend on how many others there are.
+template <class Element>
 struct PackedProduct {
   int64_t rows;
   int64_t depth;
   int64_t columns;
-  const float* a;
+  const Element* a;
   int64_t a_stride;
-  const float* b;     // packed
+  const Element* b;   // packed
   const float* bias;  // [columns], null for none; not used by a product that accumulates
   float* c;
   int64_t c_stride;
   bool accumulate;
-  const float* next;  // the packed matrix that the caller wants next, of at least this depth; null
-                      // for none
+  const Element* next;  // the packed matrix that the caller wants next, of at least this depth;
+                        // null for none
 };
+
+/// What products by tiles read of A: depths and rows up to a multiple of these. Behind the depth
+/// there must be zeros.
+constexpr int64_t kTileDepth = 32;
+constexpr int64_t kTileRowCount = 16;
 
 }  // namespace bertology::cpu

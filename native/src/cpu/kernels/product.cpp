@@ -3,6 +3,7 @@
 // Weights come from memory, not from a cache, whenever a batch is small against the model. Then
 // what counts is that the next of them are on their way while the present ones are multiplied by;
 // oneDNN, as fast from the caches, loses 10 to 40 % there.
+#include "cpu/kernels/product.h"
 #include "cpu/kernels/small_gemm.h"
 #include "cpu/kernels/table.h"
 #include "cpu/kernels/transpose.h"
@@ -15,31 +16,6 @@ constexpr int64_t kBlockColumns = kTileVecs * kWidth;
 // Depth that is worked on at a time: a block of B of that depth, the rows of A and the next block
 // share the second-level cache.
 constexpr int64_t kMostDepth = 1024;
-
-constexpr int64_t kLine = 64;
-
-/// Memory that is wanted soon, fetched to the second-level cache bit by bit while something else is
-/// computed. A processor's own prefetching begins with the first access: without this it waits for
-/// memory at the beginning of every block.
-class Ahead {
- public:
-  Ahead(const void* from, int64_t bytes, int64_t steps)
-      : at_(static_cast<const char*>(from)),
-        end_(at_ + bytes),
-        lines_((bytes + kLine * steps - 1) / (kLine * steps)) {}
-
-  void step() {
-    for (int64_t i = 0; i < lines_ && at_ < end_; ++i, at_ += kLine) __builtin_prefetch(at_, 0, 2);
-  }
-
- private:
-  const char* at_;
-  const char* end_;
-  int64_t lines_;  // a step
-};
-
-/// What is added to the sums of a tile. At the end: they are smaller until then, and lose less.
-enum class Rest { kNone, kBias, kResult };
 
 /// c [kRows, kBlockColumns] (+)= a [kRows, depth] b [depth, kBlockColumns]
 template <int kRows>
@@ -144,7 +120,7 @@ void unpack(const float* packed, const PlainMatrix& plain) {
   }
 }
 
-void multiply(const PackedProduct& op) {
+void multiply(const PackedProduct<float>& op) {
   const int64_t blocks = blocks_of(op.columns);
   const int64_t pieces = (op.depth + kMostDepth - 1) / kMostDepth;
   const int64_t most = (op.depth + pieces - 1) / pieces;

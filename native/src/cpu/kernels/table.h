@@ -30,7 +30,13 @@ float dot(const float* a, const float* b, int64_t count);
 int64_t packed_floats(int64_t depth, int64_t columns);
 void pack(const PlainMatrix& plain, float* packed);
 void unpack(const float* packed, const PlainMatrix& plain);
-void multiply(const PackedProduct& op);
+void multiply(const PackedProduct<float>& op);
+#if defined(__AVX512F__)
+int64_t tiled_elements(int64_t depth, int64_t columns);
+void pack_tiles(const PlainMatrix& plain, uint16_t* packed);
+void unpack_tiles(const uint16_t* packed, const PlainMatrix& plain);
+void multiply_tiles(const PackedProduct<uint16_t>& op);
+#endif
 void to_bfloat16(const float* input, uint16_t* output, int64_t count);
 
 }  // namespace bertology::cpu::BERTOLOGY_ISA_NAMESPACE
