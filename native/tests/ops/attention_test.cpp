@@ -581,6 +581,8 @@ TEST(Attention, LargeScoresAreProbabilitiesAndOneKeyHasNoEntropy) {
   Results results(layer, true);
   results.run(*stream, device, layer, BERTOLOGY_FLOAT32, true);
   for (const float value : results.context) ASSERT_LE(std::abs(value), 10.0f);
+  for (const float value : results.dq) ASSERT_LE(std::abs(value), 1e4f);
+  for (const float value : results.dkv) ASSERT_LE(std::abs(value), 1e12f);  // queries of 1e9
   for (int64_t b = 0; b < layer.sequences(); ++b) {
     const int64_t keys = layer.keys.sequences().length(b);
     for (int64_t h = 0; h < layer.heads; ++h) {

@@ -57,22 +57,26 @@ struct Block {
     }
   }
 
-  /// The same for fewer columns than a block has: what is padded goes to memory aside.
-  void multiply_some(int64_t rows, int64_t columns, float* c, int64_t c_stride) const {
-    float padded[kBlockColumns];
+  /// The same for fewer columns than a block has: a tile goes to memory aside.
+  void multiply_some(int64_t rows, int64_t columns, float* c, int64_t c_stride,
+                     Ahead& ahead) const {
+    float padded[kTileRows * kBlockColumns] = {};
     float padded_bias[kBlockColumns] = {};
-    Ahead nothing(nullptr, 0, 1);
-    Block row = *this;
+    Block some = *this;
     if (rest == Rest::kBias) {
       for (int64_t j = 0; j < columns; ++j) padded_bias[j] = bias[j];
-      row.bias = padded_bias;
+      some.bias = padded_bias;
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t j = 0; j < kBlockColumns; ++j)
-        padded[j] = rest == Rest::kResult && j < columns ? c[r * c_stride + j] : 0.0f;
-      row.multiply<1>(0, 1, padded, kBlockColumns, nothing);
-      for (int64_t j = 0; j < columns; ++j) c[r * c_stride + j] = padded[j];
-      row.a += a_stride;
+    for (int64_t first = 0; first < rows; first += kTileRows) {
+      const int64_t count = rows - first < kTileRows ? rows - first : kTileRows;
+      float* place = c + first * c_stride;
+      const size_t bytes = (size_t)columns * sizeof(float);
+      for (int64_t r = 0; rest == Rest::kResult && r < count; ++r)
+        __builtin_memcpy(padded + r * kBlockColumns, place + r * c_stride, bytes);
+      some.multiply<kTileRows>(0, count, padded, kBlockColumns, ahead);
+      for (int64_t r = 0; r < count; ++r)
+        __builtin_memcpy(place + r * c_stride, padded + r * kBlockColumns, bytes);
+      some.a += kTileRows * a_stride;
     }
   }
 };
@@ -137,10 +141,6 @@ void multiply(const PackedProduct<float>& op) {
       const Block block = {
           op.a + first, op.a_stride, b,
           depth,        rest,        op.bias == nullptr ? nullptr : op.bias + column};
-      if (op.columns - column < kBlockColumns) {
-        block.multiply_some(op.rows, op.columns - column, op.c + column, op.c_stride);
-        continue;
-      }
       const void* next = op.next;
       if (n + 1 < blocks) {
         next = b + op.depth * kBlockColumns;
@@ -150,7 +150,11 @@ void multiply(const PackedProduct<float>& op) {
       const int64_t bytes = depth * kBlockColumns * (int64_t)sizeof(float);
       Ahead ahead(next, next == nullptr ? 0 : bytes,
                   tiles * (depth / kStep > 0 ? depth / kStep : 1));
-      block.multiply<kTileRows>(0, op.rows, op.c + column, op.c_stride, ahead);
+      if (op.columns - column < kBlockColumns) {
+        block.multiply_some(op.rows, op.columns - column, op.c + column, op.c_stride, ahead);
+      } else {
+        block.multiply<kTileRows>(0, op.rows, op.c + column, op.c_stride, ahead);
+      }
     }
   }
 }
