@@ -277,7 +277,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
           const float2 product = *reinterpret_cast<float2*>(products + 8 * j + 2 * lane.t);
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
-            const float p = exp2_of(scores[j][e] * scale - (e % 2 == 0 ? log_sum.x : log_sum.y));
+            const float p =
+                probability_of(scores[j][e] * scale - (e % 2 == 0 ? log_sum.x : log_sum.y));
             scores[j][e] = sees(j, e) ? p : 0;
             d_probabilities[j][e] =
                 scores[j][e] * (d_probabilities[j][e] - (e % 2 == 0 ? product.x : product.y));
@@ -467,7 +468,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1)
         for (int j = 0; j < 4; ++j) {
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
-            const float p = exp2_of(scores[j][e] * scale - log_sums[group][e / 2]);
+            const float p = probability_of(scores[j][e] * scale - log_sums[group][e / 2]);
             d_scores[j][e] = sees(j, e) ? p * (d_scores[j][e] - row_products[group][e / 2]) : 0;
           }
         }

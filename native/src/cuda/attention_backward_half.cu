@@ -378,7 +378,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
           for (int j = 0; j < 2; ++j) {
 #pragma unroll
             for (int e = 2 * half; e < 2 * half + 2; ++e) {
-              const float x = exp2_of(p[j][e] * (shape.scale * kLog2E) - log_sum);
+              const float x = probability_of(p[j][e] * (shape.scale * kLog2E) - log_sum);
               const float seen_x = 8 * j + e % 2 < seen ? x : 0;
               p[j][e] = seen_x * power;
               d[j][e] = seen_x * (power * d[j][e] - product);

@@ -301,7 +301,7 @@ __device__ __forceinline__ void write_map(float (&last)[4], const float (&scores
   for (int j = 0; j < kCount; ++j) {
     float now[4];
 #pragma unroll
-    for (int e = 0; e < 4; ++e) now[e] = mask * exp2_of(scores[j][e] - log_sums[e / 2]);
+    for (int e = 0; e < 4; ++e) now[e] = mask * probability_of(scores[j][e] - log_sums[e / 2]);
     add_columns(last, now, map, keys, first + 8 * j, rows, lane);
   }
 }

@@ -422,6 +422,12 @@ __device__ __forceinline__ float exp2_of(float x) {
   return y;
 }
 
+/// Of a score minus the logarithm of the row's sum. Of large scores that one has been rounded by
+/// more than an exponent can be: still no probability is above 1.
+__device__ __forceinline__ float probability_of(float exponent) {
+  return exp2_of(fminf(exponent, 0));
+}
+
 /// Rows g and g + 8 of a map [rows, columns] that come eight columns at a time, as a product holds
 /// them, and leave as whole sectors of memory wherever they begin: `now` are the columns `first`
 /// ..., `last` those before, of which some wait for the others of their sector. After the last
