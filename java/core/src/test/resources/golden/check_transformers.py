@@ -17,8 +17,8 @@ What transformers cannot do is to run a layer without any heads: its forward pas
 and the numbers are those of its model with the heads masked. A GPT that is more than its transformer it cannot even load
 then: it prunes twice while it loads, and divides by the number of heads. There the files are compared.
 
-Numbers from here are compared with transformers in float64 (eager attention), within 1e-5: float32 loses nearly that much in
-such models, there as here. Printed is the most that was lost, here for each folder and in transformers.
+Numbers from here are compared with transformers in float64 (eager attention), within 1e-5 or, if that is more, twice what
+transformers loses in float32. Printed is the most that was lost, here for each folder and in transformers.
 """
 
 import json
@@ -259,9 +259,9 @@ class Check:
         expected, lost = self.expected()
         report = f"{self.name:32}"
         for path in ("PRUNED", "FULL_SHAPE", "theirs"):
-            report += f"  {path} {self.compare_numbers(path, expected):.1e}"
+            report += f"  {path} {self.compare_numbers(path, expected, lost):.1e}"
         masked, lost_masked = numbers(load(self.kind, self.original), self.batch, self.head_mask)
-        report += f"  masked {self.compare_numbers('masked', masked):.1e}"
+        report += f"  masked {self.compare_numbers('masked', masked, lost_masked):.1e}"
         their_state = self.pruned_there().state_dict()
         for path in ("PRUNED", "resaved"):
             if self.cannot_be_loaded_there():
@@ -301,14 +301,14 @@ class Check:
         read = {key: json.loads((self.folder / key / "config.json").read_text())["pruned_heads"] for key in (path, "theirs")}
         assert {l: sorted(h) for l, h in read[path].items()} == {l: sorted(h) for l, h in read["theirs"].items()}, (self.name, path)
 
-    def compare_numbers(self, path, expected):
-        """What the Java side gave for a folder; the largest difference."""
+    def compare_numbers(self, path, expected, lost):
+        """What the Java side gave for a folder, where transformers in float32 lost so much; the largest difference."""
         ours = load_file(self.folder / path / "numbers")
         assert ours.keys() <= expected.keys() and len(ours) >= len(LENGTHS), (path, ours.keys())
         worst = 0
         for name, value in ours.items():
             difference = np.abs(value - expected[name]).max()
-            assert difference <= BOUND, f"{self.name} {path} {name}: {difference}"
+            assert difference <= max(BOUND, 2 * lost), f"{self.name} {path} {name}: {difference}, in transformers {lost}"
             worst = max(worst, difference)
         return worst
 
