@@ -24,13 +24,11 @@ class HostMemory final : public DeviceMemory {
 
 }  // namespace
 
-CpuBackend::CpuBackend(int threads)
-    : isa_([] {
-        const IsaChoice choice = choose_isa();
-        limit_onednn(choice.isa);
-        return choice.isa;
-      }()),
-      kernels_(cpu::kernels(isa_)) {
+CpuBackend::CpuBackend(int threads) : CpuBackend(threads, choose_isa()) {}
+
+CpuBackend::CpuBackend(int threads, const IsaChoice& choice)
+    : isa_(choice.isa), kernels_(cpu::kernels(isa_)) {
+  limit_onednn(isa_);
   check_argument(threads >= 0 && threads <= 4096, "threads: ", threads,
                  ", expected 0 (automatic) to 4096");
   std::string why = "as asked";
@@ -39,7 +37,7 @@ CpuBackend::CpuBackend(int threads)
   pool_ = std::make_unique<ThreadPool>(threads, [] { static thread_local SerialOpenMp serial; });
   description_ =
       text("device: cpu\nthreads: ", threads, " (", why, ")\ninstruction set: ", name_of(isa_),
-           " (", choose_isa().why, ")\nmatrix products: our own in float32",
+           " (", choice.why, ")\nmatrix products: our own in float32",
            isa_ == Isa::kAmx ? " and bfloat16" : "", ", else ", onednn_description(),
            "\nbfloat16 products: ",
            supports(BERTOLOGY_BFLOAT16) ? "yes" : "no: the processor has no bfloat16 instructions");
@@ -49,7 +47,8 @@ CpuBackend::~CpuBackend() = default;
 
 bool CpuBackend::supports(DType dtype) const {
   if (dtype == BERTOLOGY_FLOAT32) return true;
-  return dtype == BERTOLOGY_BFLOAT16 && isa_ >= Isa::kAvx512 && onednn_has_bfloat16();
+  if (dtype != BERTOLOGY_BFLOAT16) return false;
+  return isa_ == Isa::kAmx || (isa_ == Isa::kAvx512 && onednn_has_bfloat16());
 }
 
 // The more tokens, the less often all weights come from memory, and the less is lost where threads

@@ -53,6 +53,8 @@ class CpuBackend final : public Backend {
                      const std::function<void(int64_t begin, int64_t end)>& body);
 
  private:
+  CpuBackend(int threads, const IsaChoice& choice);
+
   Isa isa_;
   const Kernels& kernels_;
   std::unique_ptr<ThreadPool> pool_;

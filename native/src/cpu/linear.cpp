@@ -109,7 +109,7 @@ class PanelProducts {
   /// Adds the next panel. shape.rows is set here.
   void add(ProductShape shape) {
     shapes_.push_back(shape);
-    if (shape.b_layout == Layout2d::kBlocks || shape.b_layout == Layout2d::kTiles) return;
+    if (is_ours(shape.b_layout)) return;
     for (size_t i = 0; i < counts_.size(); ++i) {
       made_[i].push_back(nullptr);
       if (counts_[i] == 0) continue;
@@ -216,14 +216,16 @@ int64_t panels_of_parts(const std::vector<Panel>& panels, int first, int count) 
 
 /// Rows as products by a matrix read them: themselves, or all of them rounded once, without a
 /// stride; each row [parts, columns of a part].
-ProductInputs CpuStream::product_inputs(const Matrix& matrix, Layout2d layout, const float* rows,
+ProductInputs CpuStream::product_inputs(DType dtype, Layout2d layout, const float* rows,
                                         int64_t row_count, int64_t parts, int64_t columns,
                                         int64_t stride) {
-  if (matrix.dtype() == BERTOLOGY_FLOAT32) return {rows, stride, columns, sizeof(float)};
+  if (dtype == BERTOLOGY_FLOAT32) return {rows, stride, columns, sizeof(float)};
   const bool tiles = layout == Layout2d::kTiles;
   const int64_t padded = tiles ? (columns + kTileDepth - 1) / kTileDepth * kTileDepth : columns;
-  const int64_t width = parts * padded;
-  const int64_t room = row_count + (tiles ? kTileRowCount : 0);
+  int64_t width = parts * padded;
+  // The rows of a tile would meet in one set of the first-level cache.
+  if (tiles && width % 512 == 0) width += kTileDepth;
+  const int64_t room = row_count + (tiles ? kRowsBehindTiles : 0);
   uint16_t* rounded = reinterpret_cast<uint16_t*>(
       rounded_memory_.reserve((room * width + 1) / 2, "the rounded inputs of a product"));
   backend_.parallel_rows(row_count, width, [&](int64_t begin, int64_t end) {
@@ -246,7 +248,7 @@ void CpuStream::linear_forward(const LinearForward& op) {
   const int64_t panel_count = panels_of_parts(matrix.forward(), op.first_part, op.parts);
   const Division division(op.rows, panel_count, backend_.threads(), panels->layout);
   const ProductInputs input =
-      product_inputs(matrix, panels->layout, op.input, op.rows, 1, inputs, inputs);
+      product_inputs(matrix.dtype(), panels->layout, op.input, op.rows, 1, inputs, inputs);
 
   PanelProducts products(backend_, division);
   for (int64_t p = 0; p < panel_count; ++p) {
@@ -288,8 +290,9 @@ void CpuStream::linear_backward(const LinearBackward& op) {
   const Panel* panels = first_of_part(matrix.backward(), op.first_part);
   const int64_t part_panels = panels_of_parts(matrix.backward(), op.first_part, 1);
   const Division division(op.rows, part_panels, backend_.threads(), panels->layout);
-  const ProductInputs d_output = product_inputs(matrix, panels->layout, op.d_output, op.rows,
-                                                op.parts, part_outputs, op.d_output_stride);
+  const ProductInputs d_output =
+      product_inputs(matrix.dtype(), panels->layout, op.d_output, op.rows, op.parts, part_outputs,
+                     op.d_output_stride);
 
   // Of each panel of inputs one product a part: the first may overwrite, the others add.
   PanelProducts products(backend_, division);

@@ -28,8 +28,8 @@ void for_panels(int64_t columns, const Body& body) {
 
 }  // namespace
 
-/// In which this matrix is packed.
-Layout2d Matrix::layout() const {
+/// How this matrix packs its panels.
+Layout2d Matrix::layout_of_panels() const {
   if (dtype_ == BERTOLOGY_FLOAT32) return Layout2d::kBlocks;
   return backend_.isa() == Isa::kAmx ? Layout2d::kTiles : Layout2d::kPacked;
 }
@@ -38,16 +38,17 @@ Layout2d Matrix::layout() const {
 Matrix::Packing Matrix::plan(int64_t outputs, int64_t inputs, bool forward) const {
   const int64_t part_outputs = outputs / parts_;
   const int64_t depth = forward ? inputs : part_outputs;
+  const Layout2d layout = layout_of_panels();
   Packing packing;
   if (outputs == 0 || inputs == 0) return packing;
   for (int part = 0; part < parts_; ++part) {
     for_panels(forward ? part_outputs : inputs, [&](int64_t first, int64_t columns) {
-      packing.panels.push_back({part, first, columns, depth, layout(), 0, nullptr});
+      packing.panels.push_back({part, first, columns, depth, layout, 0, nullptr});
       packing.offsets.push_back(packing.bytes);
       int64_t bytes = 0;
-      if (layout() == Layout2d::kBlocks) {
+      if (layout == Layout2d::kBlocks) {
         bytes = backend_.kernels().packed_floats(depth, columns) * size_of(dtype_);
-      } else if (layout() == Layout2d::kTiles) {
+      } else if (layout == Layout2d::kTiles) {
         bytes = backend_.kernels().tiled_elements(depth, columns) * size_of(dtype_);
       } else {
         packing.repackings.push_back(backend_.repackings().find(

@@ -68,7 +68,7 @@ class Matrix final : public PackedMatrix {
   /// Packs all panels from plain rows [outputs, inputs], in parallel.
   void pack(Packing& packing, const float* rows, bool forward) const;
   void pack_panel(const Packing& packing, size_t i, const PlainMatrix& from) const;
-  Layout2d layout() const;
+  Layout2d layout_of_panels() const;
   PlainMatrix plain(const Panel& panel, const float* rows, bool forward) const;
 
   CpuBackend& backend_;

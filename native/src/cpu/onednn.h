@@ -57,6 +57,11 @@ enum class Layout2d {
   kTransposed,  // plain, its transpose row by row
 };
 
+/// Whether our own kernels multiply by it.
+inline bool is_ours(Layout2d layout) {
+  return layout == Layout2d::kBlocks || layout == Layout2d::kTiles;
+}
+
 /// C [rows, columns] (+)= A [rows, depth] B [depth, columns] + bias
 struct ProductShape {
   int64_t rows;

@@ -7,8 +7,6 @@
 
 namespace bertology::cpu {
 
-class Matrix;
-
 /// Rows of a product's left-hand side, each with one run of elements for each part of the matrix.
 struct ProductInputs {
   const void* data;
@@ -66,8 +64,8 @@ class CpuStream final : public Stream {
   void reserve_scratch(int64_t bytes);
   void* scratch(int worker) { return scratch_base_ + worker * scratch_bytes_; }
 
-  ProductInputs product_inputs(const Matrix& matrix, Layout2d layout, const float* rows,
-                               int64_t row_count, int64_t parts, int64_t columns, int64_t stride);
+  ProductInputs product_inputs(DType dtype, Layout2d layout, const float* rows, int64_t row_count,
+                               int64_t parts, int64_t columns, int64_t stride);
 
   CpuBackend& backend_;
   Arena memory_;

@@ -423,9 +423,9 @@ __device__ __forceinline__ float exp2_of(float x) {
 }
 
 /// Of a score minus the logarithm of the row's sum. Of large scores that one has been rounded by
-/// more than an exponent can be: still no probability is above 1.
+/// more than an exponent can be: still no probability is above 1. What is not a number stays so.
 __device__ __forceinline__ float probability_of(float exponent) {
-  return exp2_of(fminf(exponent, 0));
+  return exp2_of(exponent > 0 ? 0 : exponent);
 }
 
 /// Rows g and g + 8 of a map [rows, columns] that come eight columns at a time, as a product holds

@@ -1,7 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "cpu/kernels/kernels.h"
@@ -10,7 +14,10 @@
 namespace bertology::testing {
 namespace {
 
-const cpu::Kernels& kernels() { return cpu::kernels(choose_isa().isa); }
+const cpu::Kernels& kernels() {
+  static const Isa isa = choose_isa().isa;
+  return cpu::kernels(isa);
+}
 
 template <class Element>
 using Multiply = void (*)(const cpu::PackedProduct<Element>&);
@@ -44,7 +51,7 @@ struct Tiles {
   static int64_t stride(int64_t depth) {
     return (depth + cpu::kTileDepth - 1) / cpu::kTileDepth * cpu::kTileDepth;
   }
-  static int64_t room(int64_t rows) { return rows + cpu::kTileRowCount; }
+  static int64_t room(int64_t rows) { return rows + cpu::kRowsBehindTiles; }
   static Element element(float x) {
     uint16_t bits;
     kernels().to_bfloat16(&x, &bits, 1);
@@ -60,6 +67,33 @@ struct Tiles {
   static void unpack(const std::vector<Element>& packed, const cpu::PlainMatrix& plain) {
     kernels().unpack_tiles(packed.data(), plain);
   }
+};
+
+/// Elements whose end is the end of what may be read and written: tools do not see what tiles do.
+template <class Element>
+class Guarded {
+ public:
+  explicit Guarded(const std::vector<Element>& values) {
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t bytes = values.size() * sizeof(Element);
+    const size_t room = (bytes + page - 1) / page * page;
+    size_ = room + page;
+    memory_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT_NE(memory_, MAP_FAILED);
+    EXPECT_EQ(mprotect(static_cast<char*>(memory_) + room, page, PROT_NONE), 0);
+    data_ = reinterpret_cast<Element*>(static_cast<char*>(memory_) + room - bytes);
+    std::memcpy(data_, values.data(), bytes);
+  }
+  ~Guarded() { munmap(memory_, size_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  Element* data() const { return data_; }
+
+ private:
+  void* memory_;
+  size_t size_;
+  Element* data_;
 };
 
 template <class Layout>
@@ -171,6 +205,34 @@ TYPED_TEST(PackedProductTest, RowsDoNotDependOnTheirNeighbours) {
   for (int64_t count = 1; count <= rows; ++count) {
     const std::vector<float> some = multiply(rows - count, count);
     EXPECT_TRUE(std::equal(some.begin(), some.end(), all.end() - count * columns)) << count;
+  }
+}
+
+TYPED_TEST(PackedProductTest, TouchesNothingBehindItsOperands) {
+  Random random(4);
+  for (const int64_t rows : {1, 7, 16, 17, 33, 40}) {
+    for (const int64_t depth : {1, 33, 64, 1100}) {
+      for (const int64_t columns : {1, 16, 31, 64, 65}) {
+        const std::vector<float> w = random.normals(columns * depth);
+        const std::vector<float> start(static_cast<size_t>(rows * columns));
+        const Guarded a(this->inputs(random.normals(rows * depth), depth));
+        const Guarded b(TypeParam::pack({depth, columns, w.data(), 1, depth}));
+        const Guarded bias(random.normals(columns));
+        const Guarded c(start);
+        const auto multiply = [&](bool accumulate) {
+          TypeParam::multiply()({rows, depth, columns, a.data(), TypeParam::stride(depth), b.data(),
+                                 bias.data(), c.data(), columns, accumulate, b.data()});
+        };
+        multiply(false);
+        const std::vector<float> once(c.data(), c.data() + rows * columns);
+        multiply(true);
+        for (int64_t i = 0; i < rows * columns; ++i) {
+          const float biased = once[static_cast<size_t>(i)];
+          const float sum = c.data()[i] - biased + bias.data()[i % columns];
+          ASSERT_NEAR(sum, biased, 1e-4 * std::sqrt(static_cast<double>(depth)));
+        }
+      }
+    }
   }
 }
 

@@ -598,6 +598,22 @@ TEST(Attention, LargeScoresAreProbabilitiesAndOneKeyHasNoEntropy) {
   }
 }
 
+TEST(Attention, WhatIsNotANumberStaysSo) {
+  Layer layer(5, {20}, 1, 32, false, {1});
+  layer.query[0] = std::nanf("");
+  const std::shared_ptr<Stream> stream = roomy_stream();
+  OnDevice device{*stream};
+  Results results(layer, true);
+  results.run(*stream, device, layer, BERTOLOGY_FLOAT32, true);
+  for (int64_t i = 0; i < 32; ++i) {
+    EXPECT_TRUE(std::isnan(results.context[static_cast<size_t>(i)])) << i;
+    EXPECT_TRUE(std::isnan(results.dq[static_cast<size_t>(i)])) << i;
+  }
+  for (int64_t j = 0; j < 20; ++j)
+    EXPECT_TRUE(std::isnan(results.probabilities[static_cast<size_t>(j)])) << j;
+  for (const float gradient : results.dkv) ASSERT_TRUE(std::isnan(gradient));
+}
+
 TEST(Attention, HeadsThatAreTooWideForTheDevice) {
   if (on_cpu()) GTEST_SKIP() << "the CPU has no limit";
   const Layer layer(3, {2}, 1, 129, false, {1});

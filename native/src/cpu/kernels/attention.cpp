@@ -308,7 +308,7 @@ void attention_backward(const AttentionBackward& op, int64_t sequence, int64_t h
       for (int64_t j = 0; j < padded; j += kWidth) {
         const Vec distance = load(p + j) * in.scale - log_sum;
         // Of large scores the sum's logarithm has been rounded: no probability is above 1.
-        const Vec probability = bounded_exponential(distance < 0.0f ? distance : Vec{});
+        const Vec probability = bounded_exponential(distance > 0.0f ? Vec{} : distance);
         store(p + j, probability);
         inner += probability * load(d + j);
       }

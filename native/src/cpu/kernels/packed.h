@@ -32,9 +32,9 @@ struct PackedProduct {
                         // null for none
 };
 
-/// What products by tiles read of A: depths and rows up to a multiple of these. Behind the depth
-/// there must be zeros.
+/// Products by tiles read A up to a multiple of this depth, where there must be zeros, and as many
+/// rows behind the last one, wherever the first is; what is in these does not matter.
 constexpr int64_t kTileDepth = 32;
-constexpr int64_t kTileRowCount = 16;
+constexpr int64_t kRowsBehindTiles = 15;
 
 }  // namespace bertology::cpu

@@ -73,10 +73,10 @@ struct Block {
       const size_t bytes = (size_t)columns * sizeof(float);
       for (int64_t r = 0; rest == Rest::kResult && r < count; ++r)
         __builtin_memcpy(padded + r * kBlockColumns, place + r * c_stride, bytes);
+      some.a = a + first * a_stride;
       some.multiply<kTileRows>(0, count, padded, kBlockColumns, ahead);
       for (int64_t r = 0; r < count; ++r)
         __builtin_memcpy(place + r * c_stride, padded + r * kBlockColumns, bytes);
-      some.a += kTileRows * a_stride;
     }
   }
 };

@@ -18,20 +18,26 @@ constexpr int64_t kBlockRows = 2 * kSide;      // of A that are multiplied at a 
 constexpr int64_t kTile = kSide * kTileDepth;  // elements
 constexpr int64_t kRowBytes = kTileDepth * (int64_t)sizeof(uint16_t);
 
-// Depth that is worked on at a time: a block of B of that depth stays in the first-level cache.
+// Steps of depth that are worked on at a time: the rows of A, a block of B and the next one share
+// the second-level cache. Results are read again for each piece.
 constexpr int64_t kMostSteps = 32;
 
 int64_t blocks_of(int64_t columns) { return (columns + kBlockColumns - 1) / kBlockColumns; }
 int64_t steps_of(int64_t depth) { return (depth + kTileDepth - 1) / kTileDepth; }
 
-/// All tiles whole.
 struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t first_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
+  uint8_t palette;
+  uint8_t first_row;
+  uint8_t reserved[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
 };
+
+/// All tiles whole. A constant: compilers take _tile_loadconfig to read its first bytes only, and
+/// leave out stores to the others.
+constexpr TileConfig kWholeTiles = {
+    1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+static_assert(kWholeTiles.row_bytes[7] == kRowBytes && kWholeTiles.rows[7] == kSide);
 
 /// The place of an element in its tile of B: pairs of depths are beside each other.
 constexpr int64_t in_tile(int64_t depth, int64_t column) {
@@ -141,12 +147,7 @@ void unpack_tiles(const uint16_t* packed, const PlainMatrix& plain) {
 }
 
 BERTOLOGY_TILES void multiply_tiles(const PackedProduct<uint16_t>& op) {
-  TileConfig config;
-  for (int i = 0; i < 8; ++i) {
-    config.row_bytes[i] = (uint16_t)kRowBytes;
-    config.rows[i] = (uint8_t)kSide;
-  }
-  _tile_loadconfig(&config);
+  _tile_loadconfig(&kWholeTiles);
   alignas(64) float sums[kBlockRows * kBlockColumns];
   const int64_t steps = steps_of(op.depth);
   const int64_t pieces = (steps + kMostSteps - 1) / kMostSteps;
