@@ -22,10 +22,6 @@ struct Backward {
   float* d_head_outputs;   // [query rows, heads head_dim], or null
   float* d_probabilities;  // by sequence [heads, n, n], or null
   float* products;         // D by sequence [heads, queries]
-  float* units;            // [sequences, heads], of float16: see power_of_two()
-  int stages;              // of query_gradients: tiles of keys in shared memory
-  int key_groups;          // of key_gradients: sixteens of keys a warp
-  int query_groups;        // of query_gradients: sixteens of queries a warp
 };
 
 constexpr int kRowLanes = 8;     // that multiply a row of o and dcontext

@@ -92,6 +92,13 @@ struct HeadRows {
   int64_t column, width;
 };
 
+/// The same number, about which the compiler knows nothing: what is made of it is made again
+/// instead of being kept in registers for long.
+__device__ __forceinline__ int again(int number) {
+  asm volatile("" : "+r"(number));
+  return number;
+}
+
 // ----------------------------------------------------------------------------------------------
 // accesses of 8 and 16 bytes, which the compiler takes apart now and then
 
@@ -99,6 +106,14 @@ __device__ __forceinline__ float4 load_shared(const float* from) {
   float4 v;
   asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
                : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(from)))
+               : "memory");
+  return v;
+}
+__device__ __forceinline__ float2 load_two_shared(const float* from) {
+  float2 v;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];"
+               : "=f"(v.x), "=f"(v.y)
                : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(from)))
                : "memory");
   return v;
@@ -122,7 +137,8 @@ __device__ __forceinline__ void store_global(float* to, const float4& v) {
 // within groups of eight by the last four bits of their row, so that none of these accesses of a
 // warp, of 16 bytes a lane, meets a bank twice (a quarter of the warp is served at a time):
 // - rows of a product: rows g, chunks c + t;
-// - columns of a product whose k runs along the rows: rows 2 t + i or 4 t + i, chunks as column().
+// - columns of a product whose k runs along the rows: rows 2 t + i or 4 t + i, chunks as
+//   column_chunk() or SixteenColumns::chunk_of().
 // It is linear: swizzle(a + b) = swizzle(a) ^ swizzle(b) where a and b have no bits in common.
 __host__ __device__ constexpr int swizzle(int row) {
   return (row >> 2 & 1) | ((row >> 1 ^ row >> 3) & 1) << 1 | (row & 1) << 2;
@@ -163,7 +179,7 @@ template <int kDim>
 __device__ __forceinline__ void load_tile(float* tile, const float* from, int64_t stride, int rows,
                                           int padded, int dim, bool aligned) {
   constexpr int kChunks = kDim / 4;
-  for (int i = threadIdx.x; i < padded * kChunks; i += blockDim.x) {
+  for (int i = again(threadIdx.x); i < padded * kChunks; i += blockDim.x) {
     const int row = i / kChunks;
     const int chunk = i % kChunks;
     float* to = tile_chunk<kDim>(tile, row, chunk);
@@ -194,13 +210,6 @@ struct Lane {
   int l, g, t;
 };
 
-/// The same number, about which the compiler knows nothing: what is made of it is made again
-/// instead of being kept in registers for long.
-__device__ __forceinline__ int again(int number) {
-  asm volatile("" : "+r"(number));
-  return number;
-}
-
 /// Elements 16 k + 4 t ... of row `first` + 8 kEight + g of a tile; `first` is a multiple of 16.
 template <int kDim, int kEight>
 __device__ __forceinline__ float4 row_of(const float* tile, int first, int k, Lane lane) {
@@ -211,16 +220,16 @@ __device__ __forceinline__ float4 row_of(const float* tile, int first, int k, La
 }
 
 /// The columns 32 u ... of four products whose k is the rows `first` ... + 15 of a tile: a lane's
-/// rows are those of the results it holds (2 t, 2 t + 1, 2 t + 8, 2 t + 9) or, in kQuads, 4 t ...
-template <int kDim, bool kQuads>
+/// rows are those of the results it holds: 2 t, 2 t + 1, 2 t + 8, 2 t + 9.
+template <int kDim>
 struct Columns {
   float4 rows[4];
   __device__ __forceinline__ Columns(const float* tile, int first, int u, Lane lane) {
-    const int lane_row = kQuads ? 4 * lane.t : 2 * lane.t;
+    const int lane_row = 2 * lane.t;
     const int lane_chunk = column_chunk(lane.g) ^ swizzle(lane_row);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int step = kQuads ? i : i % 2 + i / 2 * 8;
+      const int step = i % 2 + i / 2 * 8;
       const int chunk = 8 * u + (lane_chunk ^ swizzle(step));
       rows[i] = load_shared(tile + (first + lane_row + step) * kDim + 4 * chunk);
     }
@@ -246,7 +255,7 @@ __device__ __forceinline__ void multiply_columns(float (&sum)[kDim / 8][4],
                                                  const float* tile, int first, Lane lane) {
 #pragma unroll
   for (int u = 0; u < kDim / 32; ++u) {
-    const Columns<kDim, false> columns(tile, first, u, lane);
+    const Columns<kDim> columns(tile, first, u, lane);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       Product::multiply(sum[4 * u + i], left, Product::right(columns.product(i)));
