@@ -59,7 +59,7 @@ struct AttentionBackward {
   const float* log_sum_exp = nullptr;   // as forward wrote it
 
   // Gradients of the inputs, all three or none: without them only the heads' gradients are
-  // computed.
+  // computed. Nothing that is written may overlap what is read: inputs are read more than once.
   float* d_query = nullptr;  // laid out as query, d_query_stride from row to row
   float* d_key = nullptr;
   float* d_value = nullptr;

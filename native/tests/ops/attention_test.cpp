@@ -172,6 +172,7 @@ struct Case {
   bool causal;
   std::vector<float> mask;
   bool first_rows_only;
+  float growth = 0;  // powers of two from one row of dcontext to the next; the first 32 are zero
 };
 
 const std::vector<Case> kCases = {
@@ -182,14 +183,17 @@ const std::vector<Case> kCases = {
     {"all heads masked", {9, 3}, 2, 16, false, {0, 0}, false},
     {"causal", {1, 12, 70}, 2, 24, true, {1, 0.5f}, false},
     {"first rows only", {4, 61, 1}, 3, 32, false, {1, 0.5f, 0}, true},
-    {"first rows of long sequences", {150}, 1, 64, false, {0.5f}, true},
+    {"first rows of long sequences", {300}, 1, 64, false, {0.5f}, true},
     {"wide heads", {20, 140}, 2, 128, false, {1, 1}, false},
     {"wide heads that are long", {261}, 1, 128, true, {0.5f}, false},
     {"heads of 96", {37, 149}, 1, 96, true, {1}, false},
+    {"heads of 96 that are long", {257}, 1, 96, false, {1}, false},
     {"many heads", {2}, 130, 1, false, std::vector<float>(130, 1), false},
     {"long", {300}, 1, 64, false, {1}, false},
     {"long and causal", {301}, 1, 32, true, {1}, false},
     {"longer than shared memory", {341}, 1, 64, true, {1}, false},
+    {"longer than all queries of half precision", {513}, 1, 64, true, {0.5f}, false},
+    {"growing gradients", {257}, 1, 128, false, {1}, false, 1.0f / 16},
 };
 
 class AttentionTest : public ::testing::TestWithParam<std::tuple<Case, DeviceCase>> {
@@ -199,7 +203,15 @@ class AttentionTest : public ::testing::TestWithParam<std::tuple<Case, DeviceCas
         first_rows_only(std::get<0>(GetParam()).first_rows_only),
         layer(11, std::get<0>(GetParam()).lengths, std::get<0>(GetParam()).heads,
               std::get<0>(GetParam()).head_dim, std::get<0>(GetParam()).causal,
-              std::get<0>(GetParam()).mask, first_rows_only) {}
+              std::get<0>(GetParam()).mask, first_rows_only) {
+    const float growth = std::get<0>(GetParam()).growth;
+    if (growth == 0) return;
+    const int64_t width = layer.heads * layer.head_dim;
+    for (size_t i = 0; i < layer.d_context.size(); ++i) {
+      const int64_t row = static_cast<int64_t>(i) / width;
+      layer.d_context[i] *= row < 32 ? 0 : std::exp2(growth * static_cast<float>(row));
+    }
+  }
 
   void SetUp() override {
     if (on_cpu() && dtype != BERTOLOGY_FLOAT32) GTEST_SKIP() << "the CPU multiplies float32";
@@ -520,7 +532,7 @@ TEST(Attention, GradientsMayBeSmall) {
   for (const DeviceCase& device_case : device_cases()) {
     if (!backend().supports(device_case.dtype)) continue;
     for (const int64_t dim : {64, 128}) {
-      // The longest there is for one kernel, and more than there is.
+      // For half precision in one pass over the keys, and in tiles of keys.
       Layer layer(7, {20, dim == 64 ? 40 : 257}, 1, dim, false, {0.5f});
       Results large_results(layer, true);
       OnDevice device{*stream};
