@@ -20,28 +20,6 @@ constexpr int kQueryTile = 32;
 // ----------------------------------------------------------------------------------------------
 // gradients of heads
 
-/// D of a row, in each of its kRowLanes lanes; `o` and `d` give chunks of four floats.
-template <class Output, class Gradient>
-__device__ __forceinline__ float row_product(int chunks, const Output& o, const Gradient& d) {
-  float product = 0;
-  for (int c = again(threadIdx.x) % kRowLanes; c < chunks; c += kRowLanes)
-    add_product(product, o(c), d(c));
-  return sum_row(product);
-}
-
-/// Of the elements of a tile in shared memory that a thread multiplies in scale_tile.
-__device__ __forceinline__ float largest_of_tile(const float* tile, int count) {
-  float largest = 0;
-  for (int i = threadIdx.x; i < count; i += blockDim.x) largest = fmaxf(largest, fabsf(tile[i]));
-  return largest;
-}
-
-/// Multiplies a tile in shared memory that has come, by the whole block.
-__device__ __forceinline__ void scale_tile(float* tile, int count, float factor) {
-  for (int i = threadIdx.x; i < count; i += blockDim.x) tile[i] *= factor;
-  __syncthreads();
-}
-
 /// g on its own: a block for each (sequence, head).
 __global__ void __launch_bounds__(kMaxWarps* kWarp)
     head_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list) {
@@ -63,20 +41,17 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     const int row = first + group;
     const int64_t offset = row * at.width;
     const bool there = row < at.queries;
-    const float product = row_product(
-        there ? chunks : 0,
-        [&](int c) {
-          return load_four(output + offset + 4 * c, shape.head_dim - 4 * c, shape.aligned);
-        },
-        [&](int c) {
-          const int count = shape.head_dim - 4 * c;
-          const float4 d = load_four(d_context + offset + 4 * c, count, shape.aligned);
-          if (op.d_head_outputs != nullptr) {
-            store_four(at.dense(op.d_head_outputs) + offset + 4 * c,
-                       {mask * d.x, mask * d.y, mask * d.z, mask * d.w}, count, shape.aligned);
-          }
-          return d;
-        });
+    float product = 0;
+    for (int c = threadIdx.x % kRowLanes; c < (there ? chunks : 0); c += kRowLanes) {
+      const int count = shape.head_dim - 4 * c;
+      const float4 d = load_four(d_context + offset + 4 * c, count, shape.aligned);
+      add_product(product, load_four(output + offset + 4 * c, count, shape.aligned), d);
+      if (op.d_head_outputs != nullptr) {
+        store_four(at.dense(op.d_head_outputs) + offset + 4 * c,
+                   {mask * d.x, mask * d.y, mask * d.z, mask * d.w}, count, shape.aligned);
+      }
+    }
+    product = sum_row(product);
     signed_sum += product;
     absolute_sum += fabsf(product);
   }
@@ -106,8 +81,12 @@ __device__ __forceinline__ float* score_at(float* scores, int row, int key) {
 
 /// results[8 queries each] = left rows of `rows`, 16 from `first` on, times the rows of `columns`.
 template <class Product, int kDim>
-__device__ __forceinline__ void multiply_rows(float (&results)[4][4], const float* rows, int first,
-                                              const float* columns, Lane lane) {
+__device__ __forceinline__ void multiply_rows(float (&results)[4][4],
+                                              const typename Tile<Product, kDim>::Element* rows,
+                                              int first,
+                                              const typename Tile<Product, kDim>::Element* columns,
+                                              Lane lane) {
+  using Rows = Tile<Product, kDim>;
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
 #pragma unroll
@@ -115,41 +94,12 @@ __device__ __forceinline__ void multiply_rows(float (&results)[4][4], const floa
   }
 #pragma unroll 2  // with more, registers do not suffice
   for (int k = 0; k < kDim / 16; ++k) {
-    const auto left = Product::left(Product::keep(row_of<kDim, 0>(rows, first, k, lane),
-                                                  row_of<kDim, 1>(rows, first, k, lane)));
+    const auto left = Rows::left_of_rows(rows, first, k, lane);
 #pragma unroll
-    for (int j = 0; j < 4; j += 2) {
-      Product::multiply(results[j], left, Product::right(row_of<kDim, 0>(columns, 8 * j, k, lane)));
-      Product::multiply(results[j + 1], left,
-                        Product::right(row_of<kDim, 1>(columns, 8 * j, k, lane)));
-    }
+    for (int j = 0; j < 4; j += 2)
+      Rows::multiply_rows(results[j], results[j + 1], left, columns, 8 * j, k, lane);
   }
 }
-
-/// Sixteen columns of a tile, as of two products whose k is its rows `first` ... + 15, those of a
-/// lane 4 t ...: four of the eight chunks that two parts share. With this order no bank is met
-/// twice, and what a lane holds of a row of both results is one chunk.
-template <int kDim>
-struct SixteenColumns {
-  float2 rows[4];
-  __device__ __forceinline__ SixteenColumns(const float* tile, int first, int part, Lane lane) {
-    const int lane_chunk = chunk_of(part, lane.g / 2) ^ swizzle(4 * lane.t);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int chunk = part / 2 * 8 + (lane_chunk ^ swizzle(i));
-      rows[i] =
-          load_two_shared(tile + (first + 4 * lane.t + i) * kDim + 4 * chunk + lane.g % 2 * 2);
-    }
-  }
-  /// Of eight, that of the columns 2 pair and 2 pair + 1 of the results.
-  static __device__ __forceinline__ int chunk_of(int part, int pair) {
-    return part % 2 * 2 + pair / 2 + pair % 2 * 4;
-  }
-  __device__ __forceinline__ float4 product(int i) const {
-    return i == 0 ? float4{rows[0].x, rows[1].x, rows[2].x, rows[3].x}
-                  : float4{rows[0].y, rows[1].y, rows[2].y, rows[3].y};
-  }
-};
 
 /// Groups of sixteen keys for each warp that a tile has, as many as registers hold the gradients
 /// of: queries come less often the larger it is.
@@ -166,6 +116,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     key_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list,
                   const int groups) {
   extern __shared__ __align__(128) float shared[];
+  using Rows = Tile<Product, kDim>;
+  using Element = typename Rows::Element;
   constexpr bool kScaled = std::is_same_v<Product, Float16Product>;
   constexpr int kGroups = kMostGroups<kDim>;
   const AttentionShape& shape = op.shape;
@@ -191,14 +143,15 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   };
   const auto lane_of = [] { return Lane(again(threadIdx.x)); };
 
-  float* queries = shared + kPlaceFloats;
-  float* d_outputs = queries + kQueryTile * kDim;
-  float* log_sums = d_outputs + kQueryTile * kDim;
+  float* log_sums = shared + kPlaceFloats;
   float* products = log_sums + kQueryTile;
-  float* sums = products + kQueryTile;  // of D and of its absolute values
+  float* powers = products + kQueryTile;  // that rows of dcontext are divided by, if kScaled
+  float* sums = powers + kQueryTile;      // of D and of its absolute values
   float* d_scores = sums + 2 * kQueryTile;
-  float* keys = d_scores + kQueryTile * kScoresWidth;
-  float* values = keys + tile_keys * kDim;
+  Element* queries = reinterpret_cast<Element*>(d_scores + kQueryTile * kScoresWidth);
+  Element* d_outputs = queries + kQueryTile * kDim;
+  Element* keys = d_outputs + kQueryTile * kDim;
+  Element* values = keys + tile_keys * kDim;
 
   static_assert(kQueryTile == kWarp, "finish_head takes a lane for a row");
   if (warp == 0) sums[threadIdx.x] = sums[kWarp + threadIdx.x] = 0;
@@ -207,10 +160,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     const int key_rows = min(tile_keys, key_count - first_key);
     const int64_t key_offset = (at().first_key + first_key) * shape.key_stride + at().column;
     if (first_key > 0) __syncthreads();  // the tile before has been used
-    load_tile<kDim>(keys, shape.key + key_offset, shape.key_stride, key_rows, tile_keys,
-                    shape.head_dim, shape.aligned);
-    load_tile<kDim>(values, shape.value + key_offset, shape.key_stride, key_rows, tile_keys,
-                    shape.head_dim, shape.aligned);
+    Rows::load(keys, shape.key + key_offset, shape.key_stride, key_rows, tile_keys, shape.head_dim,
+               shape.aligned);
+    Rows::load(values, shape.value + key_offset, shape.key_stride, key_rows, tile_keys,
+               shape.head_dim, shape.aligned);
 
     float d_key[kGroups][kDim / 8][4] = {};
     float d_value[kGroups][kDim / 8][4] = {};
@@ -226,12 +179,9 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     for (int query = first_query; query < query_count; query += kQueryTile) {
       const int rows = min(kQueryTile, query_count - query);
       if (query != first_query) __syncthreads();  // the tile before has been used
-      load_tile<kDim>(queries,
-                      shape.query + (at().first_query + query) * shape.query_stride + at().column,
-                      shape.query_stride, rows, kQueryTile, shape.head_dim, shape.aligned);
-      load_tile<kDim>(d_outputs, at().dense(op.d_context) + query * at().width, at().width, rows,
-                      kQueryTile, shape.head_dim, shape.aligned);
-      copies_issued();
+      Rows::load(queries,
+                 shape.query + (at().first_query + query) * shape.query_stride + at().column,
+                 shape.query_stride, rows, kQueryTile, shape.head_dim, shape.aligned);
       for (int i = again(threadIdx.x); i < kQueryTile; i += blockDim.x) {
         const bool there = i < rows && op.d_query != nullptr;
         log_sums[i] =
@@ -240,42 +190,20 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
           products[i] = there ? at().of_queries(op.products, shape, head_of())[query + i] : 0;
         }
       }
+      load_d_outputs<Rows, kScaled>(op, at(), query, rows, kQueryTile, first_key == 0, mask_of(),
+                                    d_outputs, products, powers);
+      copies_issued();
       copies_arrived<0>();
       __syncthreads();
-      if (first_key == 0) {
-        const float* output = at().dense(op.head_outputs) + query * at().width;
-        for (int i = again(threadIdx.x) / kRowLanes; i < kQueryTile; i += blockDim.x / kRowLanes) {
-          const int64_t offset = i * at().width;
-          const float product = row_product(
-              i < rows ? (shape.head_dim + 3) / 4 : 0,
-              [&](int c) {
-                return load_four(output + offset + 4 * c, shape.head_dim - 4 * c, shape.aligned);
-              },
-              [&](int c) {
-                const float4 d = load_shared(tile_chunk<kDim>(d_outputs, i, c));
-                if (op.d_head_outputs != nullptr) {
-                  store_four(at().dense(op.d_head_outputs) + query * at().width + offset + 4 * c,
-                             {mask_of() * d.x, mask_of() * d.y, mask_of() * d.z, mask_of() * d.w},
-                             shape.head_dim - 4 * c, shape.aligned);
-                }
-                return d;
-              });
-          if (threadIdx.x % kRowLanes == 0) {
-            products[i] = product;
-            if (tile_keys < key_count && i < rows) {
-              at().of_queries(op.products, shape, head_of())[query + i] = product;
-            }
-          }
-        }
-        __syncthreads();
-        if (warp == 0) {
-          sums[threadIdx.x] += products[threadIdx.x];
-          sums[kWarp + threadIdx.x] += fabsf(products[threadIdx.x]);
-        }
+      if (first_key == 0 && warp == 0) {
+        const float product = products[threadIdx.x];
+        if (tile_keys < key_count && static_cast<int>(threadIdx.x) < rows)
+          at().of_queries(op.products, shape, head_of())[query + threadIdx.x] = product;
+        sums[threadIdx.x] += product;
+        sums[kWarp + threadIdx.x] += fabsf(product);
       }
       if (kScaled) {
-        const float raised =
-            fmaxf(unit, power_of_two(block_max(largest_of_tile(d_outputs, kQueryTile * kDim))));
+        const float raised = fmaxf(unit, warp_max(powers[again(threadIdx.x) % kWarp]));
         const float factor = unit * inverse(raised);
         if (factor != 1) {
 #pragma unroll
@@ -291,8 +219,9 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
           }
         }
         unit = raised;
-        scale_tile(d_outputs, kQueryTile * kDim, inverse(unit));
       }
+
+      const auto power_of = [&](int row) { return kScaled ? powers[row] : 1; };
 
       // Transposed: rows are keys, columns are queries.
       float d_query[2][4];
@@ -341,7 +270,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
           for (int r = warp; r < rows; r += warps) {
             store_run(map + static_cast<int64_t>(query + r) * key_count,
                       min(group_keys, key_count - group_key),
-                      [&](int i) { return unit * *score_at(d_scores, r, i); });
+                      [&](int i) { return power_of(r) * *score_at(d_scores, r, i); });
           }
           __syncthreads();
           if (op.d_query == nullptr) continue;
@@ -352,24 +281,26 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
             const Lane lane = lane_of();
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
-              const float2 log_sum = load_two_shared(log_sums + 8 * j + 2 * lane.t);
-              const float2 product = load_two_shared(products + 8 * j + 2 * lane.t);
+              const int query_row = 8 * j + 2 * lane.t;
+              const float2 log_sum = load_two_shared(log_sums + query_row);
+              const float2 product = load_two_shared(products + query_row);
 #pragma unroll
               for (int e = 0; e < 4; ++e) {
-                const float p =
+                const float x =
                     probability_of(results[j][e] * scale - (e % 2 == 0 ? log_sum.x : log_sum.y));
-                results[j][e] = sees(j, e, lane) ? p : 0;
+                const float p = sees(j, e, lane) ? x : 0;
+                const float power = inverse(unit) * power_of(query_row + e % 2);
                 float* score = score_of(j, e, lane);
                 *score =
-                    results[j][e] * (*score - inverse(unit) * (e % 2 == 0 ? product.x : product.y));
+                    p * (power * *score - inverse(unit) * (e % 2 == 0 ? product.x : product.y));
+                results[j][e] = p * power;
               }
             }
           }
 #pragma unroll
           for (int j = 0; j < 4; j += 2) {
-            multiply_columns<Product, kDim>(d_value[group],
-                                            left_of<Product>(results[j], results[j + 1]), d_outputs,
-                                            8 * j, lane_of());
+            Rows::multiply_columns(d_value[group], left_of<Product>(results[j], results[j + 1]),
+                                   d_outputs, 8 * j, lane_of());
           }
 #pragma unroll
           for (int j = 0; j < 4; j += 2) {
@@ -379,8 +310,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 #pragma unroll
               for (int e = 0; e < 4; ++e) results[i][e] = *score_of(j + i, e, lane);
             }
-            multiply_columns<Product, kDim>(d_key[group], left_of<Product>(results[0], results[1]),
-                                            queries, 8 * j, lane);
+            Rows::multiply_columns(d_key[group], left_of<Product>(results[0], results[1]), queries,
+                                   8 * j, lane);
           }
         }
         __syncthreads();
@@ -400,31 +331,16 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
               group_keys,
               (shape.causal ? min(key_count, query + row + kRowsOfWarp) : key_count) - group_key);
           for (int k = 0; k < end; k += 16) {
-            const int of_key = k + 4 * lane.t;
-            const auto left = Product::left(
-                Product::keep(load_shared(score_at(d_scores, row + lane.g, of_key)),
-                              load_shared(score_at(d_scores, row + lane.g + 8, of_key))));
-            const SixteenColumns<kDim> columns(keys, group * group_keys + k, part, lane);
-            Product::multiply(d_query[0], left, Product::right(columns.product(0)));
-            Product::multiply(d_query[1], left, Product::right(columns.product(1)));
+            Rows::multiply_part(d_query,
+                                load_shared(score_at(d_scores, row + lane.g, k + 4 * lane.t)),
+                                load_shared(score_at(d_scores, row + lane.g + 8, k + 4 * lane.t)),
+                                keys, group * group_keys + k, part, lane);
           }
           if (group + 1 < groups && group_key + group_keys < last_key) continue;
-          const float factor = mask_of() * shape.scale * unit;
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const int to_row = row + lane.g + 8 * half;
-            if (to_row >= rows) continue;
-            const int column = part / 2 * 32 + 4 * SixteenColumns<kDim>::chunk_of(part, lane.t);
-            float* to = op.d_query + (at().first_query + query + to_row) * op.d_query_stride +
-                        at().column + column;
-            float4 sum = {factor * d_query[0][2 * half], factor * d_query[1][2 * half],
-                          factor * d_query[0][2 * half + 1], factor * d_query[1][2 * half + 1]};
-            if (first_key > 0) {
-              const float4 before = load_four(to, shape.head_dim - column, shape.aligned);
-              sum = {before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w};
-            }
-            store_four(to, sum, shape.head_dim - column, shape.aligned);
-          }
+          Rows::store_part(
+              op.d_query + (at().first_query + query + row) * op.d_query_stride + at().column,
+              op.d_query_stride, rows - row, shape.head_dim, part, d_query,
+              mask_of() * shape.scale * unit, first_key > 0, shape.aligned, lane);
         }
       }
     }
@@ -436,10 +352,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
       const Lane lane = lane_of();
       const int64_t d_offset =
           (at().first_key + first_key + warp_row) * op.d_key_stride + at().column;
-      store_all<kDim>(op.d_key + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
-                      d_key[group], mask_of() * shape.scale * unit, shape.aligned, lane);
-      store_all<kDim>(op.d_value + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
-                      d_value[group], mask_of() * unit, shape.aligned, lane);
+      Rows::store(op.d_key + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
+                  d_key[group], mask_of() * shape.scale * unit, shape.aligned, lane);
+      Rows::store(op.d_value + d_offset, op.d_key_stride, key_rows - warp_row, shape.head_dim,
+                  d_value[group], mask_of() * unit, shape.aligned, lane);
     }
   }
   if (warp == 0) finish_head(op, list, sums[threadIdx.x], sums[kWarp + threadIdx.x]);
@@ -449,11 +365,12 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 // launches
 
 /// Bytes of shared memory of key_gradients.
-template <int kDim>
-int64_t key_gradients_shared(int64_t group_keys, int64_t groups) {
-  const int64_t floats =
-      kPlaceFloats + 2 * groups * group_keys * kDim + kQueryTile * (2 * kDim + 4 + kScoresWidth);
-  return floats * static_cast<int64_t>(sizeof(float));
+template <class Product, int kDim>
+int64_t key_gradients_shared(int64_t keys) {
+  const int64_t floats = kPlaceFloats + kQueryTile * (5 + kScoresWidth);
+  const int64_t elements = 2 * (kQueryTile + keys) * kDim;
+  return floats * static_cast<int64_t>(sizeof(float)) +
+         elements * static_cast<int64_t>(sizeof(typename Tile<Product, kDim>::Element));
 }
 
 /// Of D by sequence [heads, queries].
@@ -472,20 +389,19 @@ template <class Product, int kDim>
 void launch(CudaStream& stream, Backward op, const AttentionInputs& in, const int32_t* head_index) {
   const int64_t keys = longest(in.keys);
   Context& context = stream.context();
-  const int64_t of_block_max = kWarp * static_cast<int64_t>(sizeof(float));
-  const int64_t limit = context.shared_memory_per_block() - of_block_max;
+  const int64_t limit = context.shared_memory_per_block();
   int64_t warps = std::min<int64_t>((keys + kRowsOfWarp - 1) / kRowsOfWarp, kMaxWarps);
-  while (key_gradients_shared<kDim>(warps * kRowsOfWarp, 1) > limit) --warps;
+  while (key_gradients_shared<Product, kDim>(warps * kRowsOfWarp) > limit) --warps;
   const int64_t group_keys = warps * kRowsOfWarp;
   int64_t groups = warps < kMaxWarps ? 1 : kMostGroups<kDim>;
   while (groups > 1 && (keys <= (groups - 1) * group_keys ||
-                        key_gradients_shared<kDim>(group_keys, groups) > limit)) {
+                        key_gradients_shared<Product, kDim>(groups * group_keys) > limit)) {
     --groups;
   }
   if (keys > groups * group_keys) {
     op.products = static_cast<float*>(stream.scratch(products_bytes(in.queries.rows(), in.heads)));
   }
-  const int64_t shared = key_gradients_shared<kDim>(group_keys, groups);
+  const int64_t shared = key_gradients_shared<Product, kDim>(groups * group_keys);
   allow_shared_memory(context, key_gradients<Product, kDim>, shared);
   each_list(in, head_index, true, [&](const HeadList& list) {
     const dim3 grid(static_cast<unsigned>(in.queries.count), static_cast<unsigned>(list.count));

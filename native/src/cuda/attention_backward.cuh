@@ -59,6 +59,57 @@ __device__ __forceinline__ float sum_row(float product) {
   return product;
 }
 
+/// Rows of dcontext of the queries `first` ... of a sequence go to a tile in shared memory, by the
+/// whole block, with what else is made of them: D if `with_products`, and dL/dhead_outputs then. If
+/// kScaled, each is divided by a power of two next to its largest element. Of the rows up to
+/// `padded`, those from `rows` on are 0.
+template <class Rows, bool kScaled>
+__device__ __forceinline__ void load_d_outputs(const Backward& op, const HeadRows& at, int first,
+                                               int rows, int padded, bool with_products, float mask,
+                                               typename Rows::Element* tile, float* products,
+                                               float* powers) {
+  constexpr int kFours = Rows::kColumns / 4 / kRowLanes;
+  const AttentionShape& shape = op.shape;
+  const int lane = again(threadIdx.x) % kRowLanes;
+  for (int row = again(threadIdx.x) / kRowLanes; row < padded; row += blockDim.x / kRowLanes) {
+    float4 d[kFours];
+    float product = 0;
+    float largest = 0;
+#pragma unroll
+    for (int i = 0; i < kFours; ++i) {
+      const int column = 4 * (lane + i * kRowLanes);
+      const int count = row < rows ? shape.head_dim - column : 0;
+      const int64_t offset = (first + row) * at.width + column;
+      d[i] = load_four(at.dense(op.d_context) + offset, count, shape.aligned);
+      largest = fmaxf(largest, largest_of(d[i]));
+      if (!with_products) continue;
+      add_product(product, load_four(at.dense(op.head_outputs) + offset, count, shape.aligned),
+                  d[i]);
+      if (op.d_head_outputs != nullptr) {
+        store_four(at.dense(op.d_head_outputs) + offset,
+                   {mask * d[i].x, mask * d[i].y, mask * d[i].z, mask * d[i].w}, count,
+                   shape.aligned);
+      }
+    }
+    product = sum_row(product);
+    if (with_products && lane == 0) products[row] = product;
+    float factor = 1;
+    if (kScaled) {
+#pragma unroll
+      for (int distance = kRowLanes / 2; distance > 0; distance /= 2)
+        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, distance));
+      const float power = power_of_two(largest);
+      factor = inverse(power);
+      if (lane == 0) powers[row] = power;
+    }
+#pragma unroll
+    for (int i = 0; i < kFours; ++i) {
+      Rows::put(tile, row, lane + i * kRowLanes,
+                {factor * d[i].x, factor * d[i].y, factor * d[i].z, factor * d[i].w});
+    }
+  }
+}
+
 /// Writes the gradient of a head of a sequence, by one warp, whose lane l comes with the sums over
 /// the rows l, l + 32, ... The last block of a head to come here adds up what all have written.
 __device__ __forceinline__ void finish_head(const Backward& op, const HeadList& list,

@@ -42,7 +42,7 @@ __host__ __device__ constexpr int splits_of(int warps) {
 template <int kDim>
 struct Places {
   __device__ __forceinline__ Places(float* shared, int rows, int kept)
-      : unit(shared + kHalfWarps),
+      : unit(shared),
         steps(reinterpret_cast<uint16_t*>(shared + kFixedFloats)),
         values(steps + 4 * kStepKeys * kDim),
         queries(values + kept * kDim),
@@ -53,9 +53,9 @@ struct Places {
         powers(products + rows),
         partial(powers + rows) {}
 
-  static constexpr int kFixedFloats = kHalfWarps + 4;
+  static constexpr int kFixedFloats = 4;
 
-  float* unit;          // behind the powers of warps
+  float* unit;          // the largest of the powers of rows
   uint16_t* steps;      // keys and values, two of each in turns
   uint16_t* values;     // [kept, kDim]
   uint16_t* queries;    // [rows, kDim]
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
     half_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list,
                    const int rows, const int kept) {
   using Product = HalfProduct<Half>;
-  using Tile = HalfTile<Half, kDim>;
+  using Rows = HalfTile<Half, kDim>;
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
@@ -100,66 +100,27 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
 
   {
     const Places<kDim> place(shared, rows, kept);
-    const int warps = blockDim.x / kWarp;
-    const int warp = threadIdx.x / kWarp;
     const int padded = padded_of(at.queries);
-    const float mask = mask_of();
-    Tile::load(place.queries, shape.query + at.first_query * shape.query_stride + at.column,
+    Rows::load(place.queries, shape.query + at.first_query * shape.query_stride + at.column,
                shape.query_stride, at.queries, padded, shape.head_dim, shape.aligned);
-    float power = 0;
-    for (int row = threadIdx.x / kRowLanes; row < padded; row += blockDim.x / kRowLanes) {
-      constexpr int kRowFours = kDim / 4 / kRowLanes;
-      const bool there = row < at.queries;
-      float4 d[kRowFours];
-      float product = 0;
-      float largest = 0;
-#pragma unroll
-      for (int i = 0; i < kRowFours; ++i) {
-        const int column = 4 * (threadIdx.x % kRowLanes + i * kRowLanes);
-        const int count = there ? shape.head_dim - column : 0;
-        const int64_t offset = row * at.width + column;
-        d[i] = load_four(at.dense(op.d_context) + offset, count, shape.aligned);
-        add_product(product, load_four(at.dense(op.head_outputs) + offset, count, shape.aligned),
-                    d[i]);
-        largest = fmaxf(largest, largest_of(d[i]));
-        if (op.d_head_outputs != nullptr) {
-          store_four(at.dense(op.d_head_outputs) + offset,
-                     {mask * d[i].x, mask * d[i].y, mask * d[i].z, mask * d[i].w}, count,
-                     shape.aligned);
-        }
-      }
-      product = sum_row(product);
-#pragma unroll
-      for (int distance = kRowLanes / 2; distance > 0; distance /= 2) {
-        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, distance));
-      }
-      const float row_power = power_of_two(largest);
-      const float factor = inverse(row_power);
-#pragma unroll
-      for (int i = 0; i < kRowFours; ++i) {
-        Tile::put(place.d_outputs, row, threadIdx.x % kRowLanes + i * kRowLanes,
-                  {factor * d[i].x, factor * d[i].y, factor * d[i].z, factor * d[i].w});
-      }
-      power = fmaxf(power, row_power);
-      if (threadIdx.x % kRowLanes == 0) {
-        place.products[row] = product;
-        place.powers[row] = row_power;
-        place.log_sums[row] =
-            there ? at.of_queries(op.log_sum_exp, shape, head)[row] * kLog2E : kNever;
-      }
+    load_d_outputs<Rows, true>(op, at, 0, at.queries, padded, true, mask_of(), place.d_outputs,
+                               place.products, place.powers);
+    for (int row = threadIdx.x; row < padded; row += blockDim.x) {
+      place.log_sums[row] =
+          row < at.queries ? at.of_queries(op.log_sum_exp, shape, head)[row] * kLog2E : kNever;
     }
-    power = warp_max(power);
-    if (threadIdx.x % kWarp == 0) shared[warp] = power;
     __syncthreads();
-    if (warp == 0) {
+    if (threadIdx.x < kWarp) {
+      float power = 0;
       float signed_sum = 0;
       float absolute_sum = 0;
       for (int row = threadIdx.x; row < at.queries; row += kWarp) {
+        power = fmaxf(power, place.powers[row]);
         signed_sum += place.products[row];
         absolute_sum += fabsf(place.products[row]);
       }
       finish_head(op, list, signed_sum, absolute_sum);
-      power = warp_max(threadIdx.x < warps ? shared[threadIdx.x] : 0);
+      power = warp_max(power);
       if (threadIdx.x == 0) *place.unit = power;
     }
     __syncthreads();
@@ -185,7 +146,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
       uint16_t* values = kept > 0 ? place.values + first_key * kDim
                                   : place.steps + first_key / kKeys % 2 * kKeys * kDim;
       if (kept == 0 || first_key == 0) {
-        Tile::load(values, shape.value + (at.first_key + first_key) * shape.key_stride + at.column,
+        Rows::load(values, shape.value + (at.first_key + first_key) * shape.key_stride + at.column,
                    shape.key_stride, at.keys - first_key,
                    kept > 0 ? (at.keys + kKeys - 1) / kKeys * kKeys : kKeys, shape.head_dim,
                    shape.aligned);
@@ -204,8 +165,8 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
 #pragma unroll
             for (int k = 0; k < kDim / 16; ++k) {
               typename Product::Right right[2];
-              const auto left = Tile::left_of_rows(place.d_outputs, first_row, k, lane);
-              Tile::rights_of_rows(right, values, 8 * j, k, lane);
+              const auto left = Rows::left_of_rows(place.d_outputs, first_row, k, lane);
+              Rows::rights_of_rows(right, values, 8 * j, k, lane);
               Product::multiply(d[0], left, right[0]);
               Product::multiply(d[1], left, right[1]);
             }
@@ -248,7 +209,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
     for (int i = again(threadIdx.x); i < (kept > 0 ? 1 : 2) * kStepKeys * kFours; i += blockDim.x) {
       const int row = first_key + i / kFours % kStepKeys;
       const int four = i % kFours;
-      Tile::put(
+      Rows::put(
           to, i / kFours, four,
           load_four(step_row(i < kStepKeys * kFours ? shape.key : shape.value, row) + 4 * four,
                     row < at.keys ? shape.head_dim - 4 * four : 0, shape.aligned));
@@ -298,7 +259,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
 #pragma unroll 1
     for (int row = begin; row < end; row += 32) {
       typename Product::Right right[2];
-      Tile::rights_of_columns(right, right_rows, row, column, lane);
+      Rows::rights_of_columns(right, right_rows, row, column, lane);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         typename Product::Left left;
@@ -327,7 +288,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
         sum[2] += lower.x;
         sum[3] += lower.y;
       }
-      Tile::store(to + key_row(first_key) * op.d_key_stride + head_of() * shape.head_dim,
+      Rows::store(to + key_row(first_key) * op.d_key_stride + head_of() * shape.head_dim,
                   op.d_key_stride, at.keys - first_key, shape.head_dim, column, sum,
                   mask_of() * factor * *place.unit, shape.aligned, lane);
     }
@@ -358,12 +319,12 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
 #pragma unroll kUnrolled
         for (int k = 0; k < kDim / 16; ++k) {
           typename Product::Right right[2];
-          auto left = Tile::left_of_rows(place.queries, first_row, k, lane);
-          Tile::rights_of_rows(right, keys, 0, k, lane);
+          auto left = Rows::left_of_rows(place.queries, first_row, k, lane);
+          Rows::rights_of_rows(right, keys, 0, k, lane);
           Product::multiply(p[0], left, right[0]);
           Product::multiply(p[1], left, right[1]);
-          left = Tile::left_of_rows(place.d_outputs, first_row, k, lane);
-          Tile::rights_of_rows(right, values, 0, k, lane);
+          left = Rows::left_of_rows(place.d_outputs, first_row, k, lane);
+          Rows::rights_of_rows(right, values, 0, k, lane);
           Product::multiply(d[0], left, right[0]);
           Product::multiply(d[1], left, right[1]);
         }
@@ -388,7 +349,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
       }
       put_weights(place.weights, first_row, left_of<Product>(p[0], p[1]), lane);
       d_scores[group] = left_of<Product>(d[0], d[1]);
-      if (any_seen) Tile::multiply_columns(d_query[group], d_scores[group], keys, 0, lane);
+      if (any_seen) Rows::multiply_columns(d_query[group], d_scores[group], keys, 0, lane);
     }
     __syncthreads();
     multiply_weights(op.d_value, first_key, false, 1, [&](const Places<kDim>& place, Lane lane) {
@@ -408,7 +369,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
   for (int group = 0; group < kGroups<kDim>; ++group) {
     const int first_row = first_row_of(group);
     if (first_row >= at.queries) break;
-    Tile::store(op.d_query + (end.first_query + first_row) * op.d_query_stride + end.column,
+    Rows::store(op.d_query + (end.first_query + first_row) * op.d_query_stride + end.column,
                 op.d_query_stride, at.queries - first_row, shape.head_dim, d_query[group],
                 mask_of() * shape.scale * unit, shape.aligned, Lane());
   }

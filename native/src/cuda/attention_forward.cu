@@ -37,84 +37,6 @@ constexpr int kForwardWarps = kMaxWarps;
 template <class Half, int kDim>
 constexpr int kForwardWarps<HalfProduct<Half>, kDim> = kDim <= 64 ? 2 * kMaxWarps : kMaxWarps;
 
-/// Keys or values in shared memory, and how products take them from there. float32: as they are in
-/// memory, copied without a detour.
-template <class Product, int kDim>
-struct KeyTile {
-  using Element = float;
-
-  static __device__ __forceinline__ void load(float* tile, const float* from, int64_t stride,
-                                              int rows, int padded, int dim, bool aligned) {
-    load_tile<kDim>(tile, from, stride, rows, padded, dim, aligned);
-  }
-  /// What a lane has of sixteen columns of a query: from kLaneColumns t on, of which `count` are
-  /// there.
-  static constexpr int kLaneColumns = 4;
-  static __device__ __forceinline__ float4 query(const float* row, int count, bool aligned) {
-    return load_four(row, count, aligned);
-  }
-  /// scores of eight keys and the next eight, from row `first` of the tile on, grow by what sixteen
-  /// columns add.
-  static __device__ __forceinline__ void multiply_keys(float (&scores)[4], float (&next)[4],
-                                                       const typename Product::Left& left,
-                                                       const float* tile, int first, int k,
-                                                       Lane lane) {
-    Product::multiply(scores, left, Product::right(row_of<kDim, 0>(tile, first, k, lane)));
-    Product::multiply(next, left, Product::right(row_of<kDim, 1>(tile, first, k, lane)));
-  }
-  static __device__ __forceinline__ typename Product::Left left_of_rows(const float* tile,
-                                                                        int first, int k,
-                                                                        Lane lane) {
-    return Product::left(Product::keep(row_of<kDim, 0>(tile, first, k, lane),
-                                       row_of<kDim, 1>(tile, first, k, lane)));
-  }
-  static __device__ __forceinline__ void multiply_values(float (&output)[kDim / 8][4],
-                                                         const typename Product::Left& left,
-                                                         const float* tile, int first, Lane lane) {
-    multiply_columns<Product, kDim>(output, left, tile, first, lane);
-  }
-  static __device__ __forceinline__ void store(float* to, int64_t stride, int rows, int dim,
-                                               const float (&output)[kDim / 8][4], float factor,
-                                               bool aligned, Lane lane) {
-    store_all<kDim>(to, stride, rows, dim, output, factor, aligned, lane);
-  }
-};
-
-/// Half precision: see HalfTile.
-template <class Half, int kDim>
-struct KeyTile<HalfProduct<Half>, kDim> : HalfTile<Half, kDim> {
-  using Product = HalfProduct<Half>;
-  using Rows = HalfTile<Half, kDim>;
-
-  static constexpr int kLaneColumns = 2;
-  static __device__ __forceinline__ float4 query(const float* row, int count, bool aligned) {
-    const float2 a = load_two(row, count, aligned);
-    const float2 b = load_two(row + 8, count - 8, aligned);
-    return {a.x, a.y, b.x, b.y};
-  }
-  static __device__ __forceinline__ void multiply_keys(float (&scores)[4], float (&next)[4],
-                                                       const typename Product::Left& left,
-                                                       const uint16_t* tile, int first, int k,
-                                                       Lane lane) {
-    typename Product::Right right[2];
-    Rows::rights_of_rows(right, tile, first, k, lane);
-    Product::multiply(scores, left, right[0]);
-    Product::multiply(next, left, right[1]);
-  }
-  static __device__ __forceinline__ void multiply_values(float (&output)[kDim / 8][4],
-                                                         const typename Product::Left& left,
-                                                         const uint16_t* tile, int first,
-                                                         Lane lane) {
-    Rows::multiply_columns(output, left, tile, first, lane);
-  }
-
- private:
-  static __device__ __forceinline__ float2 load_two(const float* from, int count, bool aligned) {
-    if (aligned && count >= 2) return *reinterpret_cast<const float2*>(from);
-    return {count > 0 ? from[0] : 0.0f, count > 1 ? from[1] : 0.0f};
-  }
-};
-
 /// The sixteen queries of a warp as left matrices, in registers; the widest in shared memory, where
 /// a lane reads what it has written itself.
 template <class Product, int kDim>
@@ -153,7 +75,7 @@ struct QueryFragments<FloatProduct, 128> {
 template <class Product, int kDim>
 __device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<Product, kDim> / 8][4],
                                               const QueryFragments<Product, kDim>& query,
-                                              const typename KeyTile<Product, kDim>::Element* keys,
+                                              const typename Tile<Product, kDim>::Element* keys,
                                               int first, int end, Lane lane) {
 #pragma unroll
   for (int j = 0; j < kChunk<Product, kDim> / 8; j += 2) {
@@ -162,8 +84,8 @@ __device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<Product, kD
     if (first + 8 * j >= end) continue;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-      KeyTile<Product, kDim>::multiply_keys(scores[j], scores[j + 1], query.left(k), keys,
-                                            first + 8 * j, k, lane);
+      Tile<Product, kDim>::multiply_rows(scores[j], scores[j + 1], query.left(k), keys,
+                                         first + 8 * j, k, lane);
     }
   }
 }
@@ -254,7 +176,7 @@ __device__ __forceinline__ void finish_rows(const Forward& op, const HeadRows& a
                                             const RowState& upper, const RowState& lower,
                                             float (&output)[kDim / 8][4], float (&log_sums)[2],
                                             Lane lane) {
-  using Tile = KeyTile<Product, kDim>;
+  using Rows = Tile<Product, kDim>;
   const AttentionShape& shape = op.shape;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -284,10 +206,10 @@ __device__ __forceinline__ void finish_rows(const Forward& op, const HeadRows& a
   }
   const int64_t offset = first_row * at.width;
   if (op.head_outputs != nullptr) {
-    Tile::store(at.dense(op.head_outputs) + offset, at.width, rows, shape.head_dim, output, 1.0f,
+    Rows::store(at.dense(op.head_outputs) + offset, at.width, rows, shape.head_dim, output, 1.0f,
                 shape.aligned, lane);
   }
-  Tile::store(at.dense(op.context) + offset, at.width, rows, shape.head_dim, output, mask,
+  Rows::store(at.dense(op.context) + offset, at.width, rows, shape.head_dim, output, mask,
               shape.aligned, lane);
 }
 
@@ -310,8 +232,8 @@ template <class Product, int kDim>
 __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     forward(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
   constexpr int kKeys = kChunk<Product, kDim>;
-  using Tile = KeyTile<Product, kDim>;
-  using Element = typename Tile::Element;
+  using Rows = Tile<Product, kDim>;
+  using Element = typename Rows::Element;
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
@@ -329,9 +251,9 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
 
   const int64_t key_offset = at.first_key * shape.key_stride + at.column;
   const int padded = (at.keys + 15) / 16 * 16;
-  Tile::load(keys, shape.key + key_offset, shape.key_stride, at.keys, padded, shape.head_dim,
+  Rows::load(keys, shape.key + key_offset, shape.key_stride, at.keys, padded, shape.head_dim,
              shape.aligned);
-  Tile::load(values, shape.value + key_offset, shape.key_stride, at.keys, padded, shape.head_dim,
+  Rows::load(values, shape.value + key_offset, shape.key_stride, at.keys, padded, shape.head_dim,
              shape.aligned);
   copies_issued();
   bool arrived = false;
@@ -345,13 +267,13 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     QueryFragments<Product, kDim> query(query_shared);
     const float* query_row = shape.query +
                              (at.first_query + first_row + lane.g) * shape.query_stride +
-                             at.column + Tile::kLaneColumns * lane.t;
+                             at.column + Rows::kLaneColumns * lane.t;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-      const int count = shape.head_dim - 16 * k - Tile::kLaneColumns * lane.t;
-      query.set(k, Tile::query(query_row + 16 * k, lane.g < rows ? count : 0, shape.aligned),
-                Tile::query(query_row + 8 * shape.query_stride + 16 * k,
-                            lane.g + 8 < rows ? count : 0, shape.aligned));
+      const int count = shape.head_dim - 16 * k - Rows::kLaneColumns * lane.t;
+      query.set(k, Rows::row_part(query_row + 16 * k, lane.g < rows ? count : 0, shape.aligned),
+                Rows::row_part(query_row + 8 * shape.query_stride + 16 * k,
+                               lane.g + 8 < rows ? count : 0, shape.aligned));
     }
     if (!arrived) {
       copies_arrived<0>();
@@ -370,8 +292,8 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
 #pragma unroll
       for (int j = 0; j < kKeys / 8; j += 2) {
         if (key + 8 * j >= seen) continue;
-        Tile::multiply_values(output, left_of<Product>(scores[j], scores[j + 1]), values,
-                              key + 8 * j, lane);
+        Rows::multiply_columns(output, left_of<Product>(scores[j], scores[j + 1]), values,
+                               key + 8 * j, lane);
       }
     }
     float log_sums[2];
@@ -407,8 +329,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     forward_of_long(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
   constexpr int kKeys = kStepKeys<kDim>;
   constexpr int kGroups = kLongGroups<kDim>;
-  using Tile = KeyTile<Product, kDim>;
-  using Element = typename Tile::Element;
+  using Rows = Tile<Product, kDim>;
+  using Element = typename Rows::Element;
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
@@ -429,10 +351,10 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   const auto load = [&](int key, bool with_values) {
     Element* to = steps + key / kKeys % 2 * 2 * kKeys * kDim;
     const int64_t offset = (at.first_key + key) * shape.key_stride + at.column;
-    Tile::load(to, shape.key + offset, shape.key_stride, at.keys - key, kKeys, shape.head_dim,
+    Rows::load(to, shape.key + offset, shape.key_stride, at.keys - key, kKeys, shape.head_dim,
                shape.aligned);
     if (with_values) {
-      Tile::load(to + kKeys * kDim, shape.value + offset, shape.key_stride, at.keys - key, kKeys,
+      Rows::load(to + kKeys * kDim, shape.value + offset, shape.key_stride, at.keys - key, kKeys,
                  shape.head_dim, shape.aligned);
     }
     copies_issued();
@@ -461,17 +383,17 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     }
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-      const auto left = Tile::left_of_rows(queries, first_of(group), k, lane);
+      const auto left = Rows::left_of_rows(queries, first_of(group), k, lane);
 #pragma unroll
       for (int j = 0; j < kKeys / 8; j += 2) {
-        Tile::multiply_keys(scores[j], scores[j + 1], left, keys, 8 * j, k, lane);
+        Rows::multiply_rows(scores[j], scores[j + 1], left, keys, 8 * j, k, lane);
       }
     }
     const int seen = shape.causal ? block_row + first_of(group) + lane.g + 1 : at.keys;
     scale_scores(scores, shape.scale * kLog2E, key, seen, shape.causal ? seen + 8 : seen, lane);
   };
 
-  Tile::load(queries, shape.query + (at.first_query + block_row) * shape.query_stride + at.column,
+  Rows::load(queries, shape.query + (at.first_query + block_row) * shape.query_stride + at.column,
              shape.query_stride, at.queries - block_row, block_rows, shape.head_dim, shape.aligned);
   float log_sums[kGroups][2];
   {
@@ -489,8 +411,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
         absorb<kKeys / 8, kDim>(scores, states[group][0], states[group][1], output[group]);
 #pragma unroll
         for (int j = 0; j < kKeys / 8; j += 2) {
-          Tile::multiply_values(output[group], left_of<Product>(scores[j], scores[j + 1]),
-                                keys + kKeys * kDim, 8 * j, lane);
+          Rows::multiply_columns(output[group], left_of<Product>(scores[j], scores[j + 1]),
+                                 keys + kKeys * kDim, 8 * j, lane);
         }
       }
     });
@@ -540,7 +462,7 @@ void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
   Context& context = stream.context();
   const int64_t limit = context.shared_memory_per_block();
   const int64_t multiprocessors = context.properties().multiProcessorCount;
-  constexpr int64_t kRowBytes = kDim * sizeof(typename KeyTile<Product, kDim>::Element);
+  constexpr int64_t kRowBytes = kDim * sizeof(typename Tile<Product, kDim>::Element);
   // Some warps more than there are queries help to load the keys.
   const int64_t warps =
       std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,

@@ -248,21 +248,6 @@ struct Columns {
   }
 };
 
-/// sum[8 products of 16 x 8, kDim] += left [16, 16] tile[first ... + 15, kDim]
-template <class Product, int kDim>
-__device__ __forceinline__ void multiply_columns(float (&sum)[kDim / 8][4],
-                                                 const typename Product::Left& left,
-                                                 const float* tile, int first, Lane lane) {
-#pragma unroll
-  for (int u = 0; u < kDim / 32; ++u) {
-    const Columns<kDim> columns(tile, first, u, lane);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      Product::multiply(sum[4 * u + i], left, Product::right(columns.product(i)));
-    }
-  }
-}
-
 /// The left matrix whose columns are the results of two products, 8 columns each.
 template <class Product>
 __device__ __forceinline__ typename Product::Left left_of(const float (&a)[4],
@@ -291,16 +276,121 @@ __device__ __forceinline__ void store_rows(float* to, int64_t stride, int rows, 
   }
 }
 
+/// Sixteen columns of a tile, as of two products whose k is its rows `first` ... + 15, those of a
+/// lane 4 t ...: four of the eight chunks that two parts share. With this order no bank is met
+/// twice, and what a lane holds of a row of both results is one chunk.
 template <int kDim>
-__device__ __forceinline__ void store_all(float* to, int64_t stride, int rows, int dim,
-                                          const float (&results)[kDim / 8][4], float factor,
-                                          bool aligned, Lane lane) {
+struct SixteenColumns {
+  float2 rows[4];
+  __device__ __forceinline__ SixteenColumns(const float* tile, int first, int part, Lane lane) {
+    const int lane_chunk = chunk_of(part, lane.g / 2) ^ swizzle(4 * lane.t);
 #pragma unroll
-  for (int u = 0; u < kDim / 32; ++u) {
-    store_rows(to, stride, rows, dim, u, *reinterpret_cast<const float(*)[4][4]>(&results[4 * u]),
-               factor, aligned, lane);
+    for (int i = 0; i < 4; ++i) {
+      const int chunk = part / 2 * 8 + (lane_chunk ^ swizzle(i));
+      rows[i] =
+          load_two_shared(tile + (first + 4 * lane.t + i) * kDim + 4 * chunk + lane.g % 2 * 2);
+    }
   }
-}
+  /// Of eight, that of the columns 2 pair and 2 pair + 1 of the results.
+  static __device__ __forceinline__ int chunk_of(int part, int pair) {
+    return part % 2 * 2 + pair / 2 + pair % 2 * 4;
+  }
+  __device__ __forceinline__ float4 product(int i) const {
+    return i == 0 ? float4{rows[0].x, rows[1].x, rows[2].x, rows[3].x}
+                  : float4{rows[0].y, rows[1].y, rows[2].y, rows[3].y};
+  }
+};
+
+/// Rows of single precision in shared memory, as they are in global memory, copied without a
+/// detour.
+template <int kDim>
+struct FloatTile {
+  static constexpr int kColumns = kDim;
+  using Element = float;
+  using Product = FloatProduct;
+  using Left = Product::Left;
+
+  static __device__ __forceinline__ void load(float* tile, const float* from, int64_t stride,
+                                              int rows, int padded, int dim, bool aligned) {
+    load_tile<kDim>(tile, from, stride, rows, padded, dim, aligned);
+  }
+  static __device__ __forceinline__ void put(float* tile, int row, int four, const float4& v) {
+    *reinterpret_cast<float4*>(tile_chunk<kDim>(tile, row, four)) = v;
+  }
+  /// What a lane has of sixteen columns of a row: from kLaneColumns t on, of which `count` are
+  /// there.
+  static constexpr int kLaneColumns = 4;
+  static __device__ __forceinline__ float4 row_part(const float* row, int count, bool aligned) {
+    return load_four(row, count, aligned);
+  }
+  /// Columns 16 k ... of sixteen rows from `first` on, as a left matrix.
+  static __device__ __forceinline__ Left left_of_rows(const float* tile, int first, int k,
+                                                      Lane lane) {
+    return Product::left(Product::keep(row_of<kDim, 0>(tile, first, k, lane),
+                                       row_of<kDim, 1>(tile, first, k, lane)));
+  }
+  /// Products with eight rows and the next eight, from `first` on, grow by what the columns 16 k
+  /// ... add.
+  static __device__ __forceinline__ void multiply_rows(float (&sum)[4], float (&next)[4],
+                                                       const Left& left, const float* tile,
+                                                       int first, int k, Lane lane) {
+    Product::multiply(sum, left, Product::right(row_of<kDim, 0>(tile, first, k, lane)));
+    Product::multiply(next, left, Product::right(row_of<kDim, 1>(tile, first, k, lane)));
+  }
+  /// sum[8 products of 16 x 8, kDim] += left [16, 16] tile[first ... + 15, kDim]
+  static __device__ __forceinline__ void multiply_columns(float (&sum)[kDim / 8][4],
+                                                          const Left& left, const float* tile,
+                                                          int first, Lane lane) {
+#pragma unroll
+    for (int u = 0; u < kDim / 32; ++u) {
+      const Columns<kDim> columns(tile, first, u, lane);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        Product::multiply(sum[4 * u + i], left, Product::right(columns.product(i)));
+      }
+    }
+  }
+  /// The same of sixteen columns, of a left matrix of which a lane has the four columns from 4 t on
+  /// of rows g and g + 8.
+  static __device__ __forceinline__ void multiply_part(float (&sum)[2][4], const float4& upper,
+                                                       const float4& lower, const float* tile,
+                                                       int first, int part, Lane lane) {
+    const Left left = Product::left(Product::keep(upper, lower));
+    const SixteenColumns<kDim> columns(tile, first, part, lane);
+    Product::multiply(sum[0], left, Product::right(columns.product(0)));
+    Product::multiply(sum[1], left, Product::right(columns.product(1)));
+  }
+  /// to[row of the part] = or, if it `grows`, += factor times the results of multiply_part.
+  static __device__ __forceinline__ void store_part(float* to, int64_t stride, int rows, int dim,
+                                                    int part, const float (&sum)[2][4],
+                                                    float factor, bool grows, bool aligned,
+                                                    Lane lane) {
+    const int column = part / 2 * 32 + 4 * SixteenColumns<kDim>::chunk_of(part, lane.t);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = lane.g + 8 * half;
+      if (row >= rows) continue;
+      float* place = to + row * stride + column;
+      float4 v = {factor * sum[0][2 * half], factor * sum[1][2 * half],
+                  factor * sum[0][2 * half + 1], factor * sum[1][2 * half + 1]};
+      if (grows) {
+        const float4 before = load_four(place, dim - column, aligned);
+        v = {before.x + v.x, before.y + v.y, before.z + v.z, before.w + v.w};
+      }
+      store_four(place, v, dim - column, aligned);
+    }
+  }
+  /// Of all columns; rows from `rows` on and columns from `dim` on are not there.
+  static __device__ __forceinline__ void store(float* to, int64_t stride, int rows, int dim,
+                                               const float (&results)[kDim / 8][4], float factor,
+                                               bool aligned, Lane lane) {
+#pragma unroll
+    for (int u = 0; u < kDim / 32; ++u) {
+      store_rows(to, stride, rows, dim, u, *reinterpret_cast<const float(*)[4][4]>(&results[4 * u]),
+                 factor, aligned, lane);
+    }
+  }
+};
 
 /// Four matrices of 8 x 8 halves, each lane naming the place of a row of one of them.
 template <bool kTransposed>
@@ -325,6 +415,7 @@ __device__ __forceinline__ void load_four_matrices(uint32_t& a, uint32_t& b, uin
 /// it, and what a lane holds of a result are two adjacent columns.
 template <class Half, int kDim>
 struct HalfTile {
+  static constexpr int kColumns = kDim;
   using Element = uint16_t;
   using Product = HalfProduct<Half>;
   using Left = typename Product::Left;
@@ -338,6 +429,12 @@ struct HalfTile {
   static __device__ __forceinline__ void put(uint16_t* tile, int row, int four, const float4& v) {
     store_shared(at(tile, row, four / 2) + four % 2 * 4, Half::pack(v.x, v.y),
                  Half::pack(v.z, v.w));
+  }
+  static constexpr int kLaneColumns = 2;
+  static __device__ __forceinline__ float4 row_part(const float* row, int count, bool aligned) {
+    const float2 a = load_two(row, count, aligned);
+    const float2 b = load_two(row + 8, count - 8, aligned);
+    return {a.x, a.y, b.x, b.y};
   }
   /// As load_tile, but when it returns the rows have been written.
   static __device__ __forceinline__ void load(uint16_t* tile, const float* from, int64_t stride,
@@ -366,6 +463,14 @@ struct HalfTile {
     load_matrices<false>(right[0].r[0], right[0].r[1], right[1].r[0], right[1].r[1], tile,
                          first + lane.l / 16 * 8 + lane.l % 8, 2 * k + lane.l / 8 % 2);
   }
+  static __device__ __forceinline__ void multiply_rows(float (&sum)[4], float (&next)[4],
+                                                       const Left& left, const uint16_t* tile,
+                                                       int first, int k, Lane lane) {
+    Right right[2];
+    rights_of_rows(right, tile, first, k, lane);
+    Product::multiply(sum, left, right[0]);
+    Product::multiply(next, left, right[1]);
+  }
   /// Eight columns, those of a chunk, of sixteen rows and the next sixteen: right matrices whose k
   /// are the rows.
   static __device__ __forceinline__ void rights_of_columns(Right (&right)[2], const uint16_t* tile,
@@ -384,6 +489,45 @@ struct HalfTile {
                           first + lane.l % 16, c + lane.l / 16);
       Product::multiply(sum[c], left, right[0]);
       Product::multiply(sum[c + 1], left, right[1]);
+    }
+  }
+
+  /// See FloatTile. The k of a lane are the four rows from 4 t on here: of the lanes in the second
+  /// half of a quad the last two first, so that the eight rows of a matrix lie in different banks.
+  static __device__ __forceinline__ void multiply_part(float (&sum)[2][4], const float4& upper,
+                                                       const float4& lower, const uint16_t* tile,
+                                                       int first, int part, Lane lane) {
+    const auto ordered = [&](const float4& v) {
+      return lane.t < 2 ? v : float4{v.z, v.w, v.x, v.y};
+    };
+    const Left left = Product::left(Product::keep(ordered(upper), ordered(lower)));
+    const int row = lane.l % 8;  // of a matrix
+    Right right[2];
+    load_matrices<true>(right[0].r[0], right[0].r[1], right[1].r[0], right[1].r[1], tile,
+                        first + row / 2 * 4 + row % 2 + 2 * (row / 4 ^ lane.l / 8 % 2),
+                        2 * part + lane.l / 16);
+    Product::multiply(sum[0], left, right[0]);
+    Product::multiply(sum[1], left, right[1]);
+  }
+  static __device__ __forceinline__ void store_part(float* to, int64_t stride, int rows, int dim,
+                                                    int part, const float (&sum)[2][4],
+                                                    float factor, bool grows, bool aligned,
+                                                    Lane lane) {
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+      float result[4];
+#pragma unroll
+      for (int e = 0; e < 4; ++e) result[e] = factor * sum[c][e];
+      const int column = 16 * part + 8 * c + 2 * lane.t;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = lane.g + 8 * half;
+        if (!grows || row >= rows) continue;
+        const float2 before = load_two(to + row * stride + column, dim - column, aligned);
+        result[2 * half] += before.x;
+        result[2 * half + 1] += before.y;
+      }
+      store(to, stride, rows, dim, 2 * part + c, result, 1, aligned, lane);
     }
   }
 
@@ -416,6 +560,10 @@ struct HalfTile {
   }
 
  private:
+  static __device__ __forceinline__ float2 load_two(const float* from, int count, bool aligned) {
+    if (aligned && count >= 2) return *reinterpret_cast<const float2*>(from);
+    return {count > 0 ? from[0] : 0.0f, count > 1 ? from[1] : 0.0f};
+  }
   /// Each lane names a row of one of the four matrices.
   template <bool kTransposed>
   static __device__ __forceinline__ void load_matrices(uint32_t& a, uint32_t& b, uint32_t& c,
@@ -424,6 +572,18 @@ struct HalfTile {
     load_four_matrices<kTransposed>(a, b, c, d, at(const_cast<uint16_t*>(tile), row, chunk));
   }
 };
+
+template <class Product, int kDim>
+struct TileOf {
+  using Type = FloatTile<kDim>;
+};
+template <class Half, int kDim>
+struct TileOf<HalfProduct<Half>, kDim> {
+  using Type = HalfTile<Half, kDim>;
+};
+/// How rows are in shared memory for products of a kind.
+template <class Product, int kDim>
+using Tile = typename TileOf<Product, kDim>::Type;
 
 __device__ __forceinline__ float exp2_of(float x) {
   float y;
