@@ -42,6 +42,7 @@ EXAMPLES, LENGTHS, DTYPES = 2, [50, 84, 128, 512], ["float32", "bfloat16", "floa
 # Texts of 12 heads that give each multiprocessor a block: of fewer, blocks divide the queries of long attention.
 FILLING_EXAMPLES = 9
 REGISTERS = 256 << 10  # bytes of a multiprocessor
+STEP = 16  # rows that tensor cores multiply at a time
 
 
 def occupancy(architecture, registers, shared, threads):
@@ -169,15 +170,17 @@ def least_passes(operation, dtype, length, shared_kib):
     held = REGISTERS // 2 // (width * 4)
     if "backward" not in operation:
         # Keys and values stay, or queries with their outputs in registers while keys and values pass by.
-        rows = length if 2 * length * row <= shared else min(shared // row, held)
-        passes = math.ceil(length / rows)
-        once, again = 4, 2 * (passes - 1)
+        # What passes by comes with maps once more, keys only: probabilities need the sums of their rows.
+        stay = 2 * length * row <= shared
+        passes = 1 if stay else math.ceil(length / min(shared // row, held))
+        once, again = 4, 2 * (passes - 1) + (passes if "maps" in operation and not stay else 0)
     else:
         # Every warp multiplies with all queries and dcontext (dK, dV) if they stay, or with all keys and values: they
         # are in shared memory. With less than all of the keys, queries and dcontext come again for the others, and dQ
-        # is written and read once more.
-        stay = 2 * length * row <= shared and length <= held
-        passes = 1 if stay else math.ceil(length / (shared // (2 * row)))
+        # is written and read once more. Beside them a step of what passes by and its dS, which warps exchange.
+        room = shared - 2 * STEP * row
+        resident = 2 * row + STEP * size
+        passes = 1 if length * resident <= room and length <= held else math.ceil(length / (room // resident))
         once, again = 8, 4 * (passes - 1)
     maps = length / width if "maps" in operation else 0
     return passes, (once + again + maps) / (once + maps)
@@ -263,10 +266,16 @@ def main():
               "keeps keys and values (2 n d), or queries (n d) with their outputs in registers; backward keeps queries and "
               "dcontext (2 n d), because every warp multiplies with all of them, with dQ in registers. If less fits, what "
               "passes by comes once for each part, in backward with dQ once more written and read: (4 + 2 (passes - 1)) / 4 "
-              "and (8 + 4 (passes - 1)) / 8 of the least. Of a multiprocessor's 256 KiB of registers half can hold results.", "",
+              "and (8 + 4 (passes - 1)) / 8 of the least; forward with maps, keys that pass by once more each time, because "
+              "probabilities need the sums of their rows. In backward a step of what passes by needs room as well, sixteen rows "
+              "at least (what tensor cores multiply), and so does its dS, which all warps need for dQ. Of a multiprocessor's "
+              "256 KiB of registers half can hold results.", "",
               "Float32 backward cannot move less beyond that: the results of 256 tokens take half of the registers, and neither "
               "queries and dcontext nor keys and values of 512 tokens (256 KiB each) fit the shared memory of any of these "
-              "devices. What comes again is read by the same block a moment later (a head's queries, dcontext and dQ are "
+              "devices. With 100 KiB three passes would be enough if dS took the place of the queries and dcontext that have "
+              "been used, with 176 keys for 11 warps and steps of 16 queries, in which 4 of the warps have a share in dQ: "
+              "less traffic, which the table above shows to be far from the bound, for slower products, which are the bound.", "",
+              "What comes again is read by the same block a moment later (a head's queries, dcontext and dQ are "
               "384 KiB at 512 tokens), so it comes from the second level cache and not from memory, unless the blocks of all "
               "multiprocessors together have more than that holds.",
               "", "| operation | dtype | shared memory | passes at least | moved / least: possible | moved / least: ours |",
@@ -276,7 +285,7 @@ def main():
             for architecture in (86, 80, 90):
                 key = operation, dtype, length, architecture
                 passes, ratio = least_passes(operation, dtype, length, LIMITS[architecture][2])
-                if architecture == 86 and "maps" not in operation:
+                if architecture == 86:
                     least, counts = counted(options.build, operation, dtype, length, architecture)
                     ratios[key] = sum(c.get("moved", 0) for c in counts.values()) / least["bytes"]
                     check_traffic(f"{operation} {dtype} n={length} sm_{architecture}", ratios[key], ratio)

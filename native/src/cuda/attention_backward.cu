@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
       __syncthreads();
       if (first_key == 0 && warp == 0) {
         const float product = products[threadIdx.x];
-        if (tile_keys < key_count && static_cast<int>(threadIdx.x) < rows)
+        if (tile_keys < key_count && op.d_query != nullptr && static_cast<int>(threadIdx.x) < rows)
           at().of_queries(op.products, shape, head_of())[query + threadIdx.x] = product;
         sums[threadIdx.x] += product;
         sums[kWarp + threadIdx.x] += fabsf(product);
