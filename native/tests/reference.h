@@ -6,10 +6,20 @@
 #include <vector>
 
 #include "ops/activation.h"
+#include "support.h"
 
 namespace bertology::reference {
 
 using Values = std::vector<double>;
+
+/// What a product makes of its inputs; float32 stays double precision.
+inline double rounded(double x, DType dtype) {
+  return dtype == BERTOLOGY_FLOAT32 ? x : testing::rounded(static_cast<float>(x), dtype);
+}
+inline Values rounded(Values values, DType dtype) {
+  for (double& value : values) value = rounded(value, dtype);
+  return values;
+}
 
 inline double activate(Activation activation, double x) {
   constexpr double kPi = 3.14159265358979323846;
@@ -130,21 +140,24 @@ inline Values layer_norm_backward(const Values& dy, const Values& z, const Value
   return dz;
 }
 
-/// One head of one sequence: q [queries, dim], k and v [keys, dim], dense.
+/// One head of one sequence: q [queries, dim], k and v [keys, dim], dense. Its products round their
+/// inputs to dtype.
 struct Head {
   int64_t queries, keys, dim;
   double scale, mask;
   bool causal;
   Values q, k, v;
+  DType dtype = BERTOLOGY_FLOAT32;
 
   Values probabilities() const {  // [queries, keys]
+    const Values left = rounded(q, dtype), right = rounded(k, dtype);
     Values p(static_cast<size_t>(queries * keys), 0.0);
     for (int64_t i = 0; i < queries; ++i) {
       const int64_t seen = causal ? i + 1 : keys;
       double peak = -1e300;
       for (int64_t j = 0; j < seen; ++j) {
         double s = 0;
-        for (int64_t c = 0; c < dim; ++c) s += at(q, i, c) * at(k, j, c);
+        for (int64_t c = 0; c < dim; ++c) s += at(left, i, c) * at(right, j, c);
         p[static_cast<size_t>(i * keys + j)] = s * scale;
         peak = std::max(peak, s * scale);
       }
@@ -159,12 +172,14 @@ struct Head {
     return p;
   }
 
-  Values outputs(const Values& p) const {  // [queries, dim], before the mask
+  Values outputs(const Values& probabilities) const {  // [queries, dim], before the mask
+    const Values p = rounded(probabilities, dtype), right = rounded(v, dtype);
     Values o(static_cast<size_t>(queries * dim), 0.0);
     for (int64_t i = 0; i < queries; ++i) {
       for (int64_t j = 0; j < keys; ++j) {
         for (int64_t c = 0; c < dim; ++c) {
-          o[static_cast<size_t>(i * dim + c)] += p[static_cast<size_t>(i * keys + j)] * at(v, j, c);
+          o[static_cast<size_t>(i * dim + c)] +=
+              p[static_cast<size_t>(i * keys + j)] * at(right, j, c);
         }
       }
     }
@@ -173,6 +188,7 @@ struct Head {
 
   struct Gradients {
     Values dq, dk, dv, dp;  // dp: with respect to mask times probabilities
+    Values products;        // o_i . dcontext_i
     double mask, mask_by_token;
   };
 
@@ -180,30 +196,35 @@ struct Head {
   Gradients backward(const Values& d_context) const {
     const Values p = probabilities();
     const Values o = outputs(p);
+    const Values q_in = rounded(q, dtype), k_in = rounded(k, dtype), v_in = rounded(v, dtype);
+    const Values d = rounded(d_context, dtype);
     Gradients g{Values(q.size(), 0.0),
                 Values(k.size(), 0.0),
                 Values(v.size(), 0.0),
                 Values(p.size(), 0.0),
+                {},
                 0,
                 0};
     for (int64_t i = 0; i < queries; ++i) {
-      double inner = 0;
-      for (int64_t c = 0; c < dim; ++c) inner += at(o, i, c) * at(d_context, i, c);
-      g.mask += inner;
-      g.mask_by_token += std::abs(inner);
+      double product = 0;
+      for (int64_t c = 0; c < dim; ++c) product += at(o, i, c) * at(d_context, i, c);
+      g.products.push_back(product);
+      g.mask += product;
+      g.mask_by_token += std::abs(product);
       const int64_t seen = causal ? i + 1 : keys;
       for (int64_t j = 0; j < seen; ++j) {
         const double probability = p[static_cast<size_t>(i * keys + j)];
+        const double weight = mask * rounded(probability, dtype);
         double dp = 0;
         for (int64_t c = 0; c < dim; ++c) {
-          dp += at(d_context, i, c) * at(v, j, c);
-          g.dv[static_cast<size_t>(j * dim + c)] += mask * probability * at(d_context, i, c);
+          dp += at(d, i, c) * at(v_in, j, c);
+          g.dv[static_cast<size_t>(j * dim + c)] += weight * at(d, i, c);
         }
         g.dp[static_cast<size_t>(i * keys + j)] = dp;
-        const double ds = mask * probability * (dp - inner) * scale;
+        const double ds = mask * scale * rounded(probability * (dp - product), dtype);
         for (int64_t c = 0; c < dim; ++c) {
-          g.dq[static_cast<size_t>(i * dim + c)] += ds * at(k, j, c);
-          g.dk[static_cast<size_t>(j * dim + c)] += ds * at(q, i, c);
+          g.dq[static_cast<size_t>(i * dim + c)] += ds * at(k_in, j, c);
+          g.dk[static_cast<size_t>(j * dim + c)] += ds * at(q_in, i, c);
         }
       }
     }

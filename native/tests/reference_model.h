@@ -20,9 +20,17 @@ struct Nudge {
   double step = 0;
 };
 
+/// What the way back through a layer needs of the way there.
+struct Block {
+  std::vector<Head> heads;
+  Values before_attention_norm, before_output_norm, before_activation;
+};
+
 struct Run {
   std::vector<Values> hidden_states, attentions, entropies, head_outputs;  // by layer
+  std::vector<Block> blocks;
   Values last_block_state, pooled, logits, token_logits, token_losses;
+  Values before_lm_activation, before_lm_norm;
   double loss = 0;
 };
 
@@ -64,8 +72,10 @@ class Model {
     show(run.hidden_states, BERTOLOGY_HIDDEN_STATES, state);
 
     for (int32_t l = 0; l < config_.num_hidden_layers; ++l) {
-      const std::string layer = "layers." + std::to_string(l) + ".";
+      const std::string layer = name_of(l);
+      Block block;
       const bool first_norm = config_.norm_first();
+      block.before_attention_norm = state;
       const Values seen = first_norm ? norm(state, layer + "attention_norm") : state;
       const Values q = product(seen, layer + "query"), k = product(seen, layer + "key"),
                    v = product(seen, layer + "value");
@@ -78,9 +88,11 @@ class Model {
                            static_cast<double>(config_.attention_scale(l)),
                            mask[static_cast<size_t>(l * heads + h)],
                            config_.causal(),
-                           rounded(columns(q, h, dim), attention_dtype_),
-                           rounded(columns(k, h, dim), attention_dtype_),
-                           rounded(columns(v, h, dim), attention_dtype_)};
+                           columns(q, h, dim),
+                           columns(k, h, dim),
+                           columns(v, h, dim),
+                           attention_dtype_};
+        block.heads.push_back(head);
         const Values p = head.probabilities();
         for (int64_t i = 0; i < n; ++i) {
           double entropy = 0;
@@ -91,13 +103,8 @@ class Model {
           entropies.push_back(entropy);
         }
         for (const double x : p) maps.push_back(head.mask * x);
-        const Values o = head.outputs(rounded(p, attention_dtype_));
-        for (int64_t i = 0; i < n; ++i) {
-          for (int64_t c = 0; c < dim; ++c) {
-            outputs[static_cast<size_t>(i * width + h * dim + c)] =
-                o[static_cast<size_t>(i * dim + c)];
-          }
-        }
+        const Values o = head.outputs(p);
+        put_columns(outputs, o, h, dim);
       }
       const Values still = maps;
       show(run.attentions, BERTOLOGY_ATTENTIONS, maps);
@@ -116,12 +123,21 @@ class Model {
         }
       }
       Values attended = sum(state, product(context, layer + "attention_output"));
-      if (!first_norm) attended = norm(attended, layer + "attention_norm");
+      if (!first_norm) {
+        block.before_attention_norm = attended;
+        attended = norm(attended, layer + "attention_norm");
+      }
+      block.before_output_norm = attended;
       Values wide = product(first_norm ? norm(attended, layer + "output_norm") : attended,
                             layer + "intermediate");
+      block.before_activation = wide;
       for (double& x : wide) x = activate(config_.activation(), x);
       state = sum(attended, product(wide, layer + "output"));
-      if (!first_norm) state = norm(state, layer + "output_norm");
+      if (!first_norm) {
+        block.before_output_norm = state;
+        state = norm(state, layer + "output_norm");
+      }
+      run.blocks.push_back(std::move(block));
       if (first_norm && l + 1 == config_.num_hidden_layers) {
         run.last_block_state = state;
         state = norm(state, "final_norm");
@@ -136,7 +152,53 @@ class Model {
     return run;
   }
 
+  /// dL/dmask of a run without a nudge, [layers, heads]: the chain rule by hand.
+  Values head_gradients(const testing::TinyBatch& batch, size_t b, int32_t loss,
+                        const std::vector<float>& mask) const {
+    const Run run = this->run(batch, b, loss, mask);
+    const int64_t heads = config_.num_attention_heads, dim = config_.head_dim();
+    const bool first_norm = config_.norm_first();
+    Values gradients(mask.size());
+    Values d = loss == BERTOLOGY_MASKED_LM || loss == BERTOLOGY_CAUSAL_LM
+                   ? predict_backward(batch, b, loss, run)
+                   : classify_backward(batch, b, loss, run);
+    if (first_norm) d = norm_backward(d, run.last_block_state, "final_norm");
+    for (int32_t l = config_.num_hidden_layers - 1; l >= 0; --l) {
+      const std::string layer = name_of(l);
+      const Block& block = run.blocks[static_cast<size_t>(l)];
+      if (!first_norm) d = norm_backward(d, block.before_output_norm, layer + "output_norm");
+      Values wide = product_backward(d, layer + "output");
+      for (size_t i = 0; i < wide.size(); ++i)
+        wide[i] *= activation_slope(config_.activation(), block.before_activation[i]);
+      Values narrow = product_backward(wide, layer + "intermediate");
+      if (first_norm)
+        narrow = norm_backward(narrow, block.before_output_norm, layer + "output_norm");
+      d = sum(d, narrow);
+      if (!first_norm) d = norm_backward(d, block.before_attention_norm, layer + "attention_norm");
+
+      const Values d_context = product_backward(d, layer + "attention_output");
+      Values dq(d.size()), dk(d.size()), dv(d.size());
+      for (int64_t h = 0; h < heads; ++h) {
+        const Head::Gradients g =
+            block.heads[static_cast<size_t>(h)].backward(columns(d_context, h, dim));
+        gradients[static_cast<size_t>(l * heads + h)] = g.mask;
+        put_columns(dq, g.dq, h, dim);
+        put_columns(dk, g.dk, h, dim);
+        put_columns(dv, g.dv, h, dim);
+      }
+      Values d_seen =
+          sum(sum(product_backward(dq, layer + "query"), product_backward(dk, layer + "key")),
+              product_backward(dv, layer + "value"));
+      if (first_norm)
+        d_seen = norm_backward(d_seen, block.before_attention_norm, layer + "attention_norm");
+      d = sum(d, d_seen);
+    }
+    return gradients;
+  }
+
  private:
+  static std::string name_of(int32_t layer) { return "layers." + std::to_string(layer) + "."; }
+
   double at(const std::string& name, int64_t element) const {
     return parameters_.at(name)[static_cast<size_t>(element)];
   }
@@ -146,19 +208,29 @@ class Model {
                       config_.hidden_size, config_.layer_norm_eps);
   }
 
-  Values product(const Values& x, const std::string& name) const {
-    const Values& bias = parameters_.at(name + ".bias");
-    const Values& weight = parameters_.at(name + ".weight");
-    const int64_t outputs = static_cast<int64_t>(bias.size());
+  Values norm_backward(const Values& dy, const Values& x, const std::string& name) const {
+    return layer_norm_backward(dy, x, parameters_.at(name + ".weight"), config_.hidden_size,
+                               config_.layer_norm_eps);
+  }
+
+  Values product(const Values& x, const Values& weight, const Values& bias, int64_t outputs) const {
     const int64_t inputs = static_cast<int64_t>(weight.size()) / outputs;
     return linear(rounded(x, dtype_), rounded(weight, dtype_), bias,
                   static_cast<int64_t>(x.size()) / inputs, outputs, inputs);
   }
+  Values product(const Values& x, const std::string& name) const {
+    const Values& bias = parameters_.at(name + ".bias");
+    return product(x, parameters_.at(name + ".weight"), bias, static_cast<int64_t>(bias.size()));
+  }
 
-  static Values rounded(Values values, DType dtype) {
-    if (dtype == BERTOLOGY_FLOAT32) return values;  // double precision as it is
-    for (double& value : values) value = testing::rounded(static_cast<float>(value), dtype);
-    return values;
+  Values product_backward(const Values& dy, const Values& weight, int64_t outputs) const {
+    return linear_backward(rounded(dy, dtype_), rounded(weight, dtype_),
+                           static_cast<int64_t>(dy.size()) / outputs, outputs,
+                           static_cast<int64_t>(weight.size()) / outputs);
+  }
+  Values product_backward(const Values& dy, const std::string& name) const {
+    return product_backward(dy, parameters_.at(name + ".weight"),
+                            static_cast<int64_t>(parameters_.at(name + ".bias").size()));
   }
 
   static Values sum(Values a, const Values& b) {
@@ -176,11 +248,36 @@ class Model {
     return values;
   }
 
+  void put_columns(Values& matrix, const Values& values, int64_t head, int64_t dim) const {
+    for (size_t i = 0; i < values.size(); ++i) {
+      const int64_t row = static_cast<int64_t>(i) / dim, c = static_cast<int64_t>(i) % dim;
+      matrix[static_cast<size_t>(row * config_.hidden_size + head * dim + c)] = values[i];
+    }
+  }
+
   static double cross_entropy(const double* logits, size_t classes, int32_t label) {
     double peak = logits[0], total = 0;
     for (size_t c = 1; c < classes; ++c) peak = std::max(peak, logits[c]);
     for (size_t c = 0; c < classes; ++c) total += std::exp(logits[c] - peak);
     return std::log(total) + peak - logits[label];
+  }
+
+  /// Of the prediction at token i; below 0: none.
+  static int32_t label_of(const testing::TinyBatch& batch, size_t b, int32_t loss, int64_t i) {
+    const int64_t labelled = loss == BERTOLOGY_CAUSAL_LM ? i + 1 : i;
+    return labelled == batch.lengths[b]
+               ? -100
+               : batch.token_labels[static_cast<size_t>(batch.offsets[b] + labelled)];
+  }
+
+  /// dL/dlogits of a cross entropy.
+  static Values cross_entropy_backward(const double* logits, size_t classes, int32_t label) {
+    Values d(classes);
+    for (size_t c = 0; c < classes; ++c) {
+      d[c] = std::exp(-cross_entropy(logits, classes, static_cast<int32_t>(c))) -
+             (c == static_cast<size_t>(label) ? 1 : 0);
+    }
+    return d;
   }
 
   void predict(const testing::TinyBatch& batch, size_t b, int32_t loss, const Values& state,
@@ -189,18 +286,16 @@ class Model {
     Values x = state;
     if (config_.bert()) {
       x = product(x, "masked_lm.transform");
+      run.before_lm_activation = x;
       for (double& value : x) value = activate(config_.activation(), value);
+      run.before_lm_norm = x;
       x = norm(x, "masked_lm.norm");
     }
     const Values& bias = config_.bert() ? parameters_.at("masked_lm.bias") : Values();
-    run.token_logits = linear(x, parameters_.at("embeddings.word"), bias, n, config_.vocab_size,
-                              config_.hidden_size);
+    run.token_logits = product(x, parameters_.at("embeddings.word"), bias, config_.vocab_size);
     int64_t count = 0;
     for (int64_t i = 0; i < n; ++i) {
-      const int64_t labelled = loss == BERTOLOGY_CAUSAL_LM ? i + 1 : i;
-      const int32_t label =
-          labelled == n ? -100
-                        : batch.token_labels[static_cast<size_t>(batch.offsets[b] + labelled)];
+      const int32_t label = label_of(batch, b, loss, i);
       run.token_losses.push_back(
           label < 0 ? 0
                     : cross_entropy(run.token_logits.data() + i * config_.vocab_size,
@@ -211,11 +306,37 @@ class Model {
     run.loss /= static_cast<double>(count);
   }
 
+  /// To the gradient of the last hidden state.
+  Values predict_backward(const testing::TinyBatch& batch, size_t b, int32_t loss,
+                          const Run& run) const {
+    const int64_t n = batch.lengths[b], classes = config_.vocab_size;
+    Values d(run.token_logits.size());
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const int32_t label = label_of(batch, b, loss, i);
+      if (label < 0) continue;
+      ++count;
+      const Values row = cross_entropy_backward(run.token_logits.data() + i * classes,
+                                                static_cast<size_t>(classes), label);
+      std::copy(row.begin(), row.end(), d.begin() + static_cast<ptrdiff_t>(i * classes));
+    }
+    for (double& value : d) value /= static_cast<double>(count);
+    d = product_backward(d, parameters_.at("embeddings.word"), classes);
+    if (!config_.bert()) return d;
+    d = norm_backward(d, run.before_lm_norm, "masked_lm.norm");
+    for (size_t i = 0; i < d.size(); ++i)
+      d[i] *= activation_slope(config_.activation(), run.before_lm_activation[i]);
+    return product_backward(d, "masked_lm.transform");
+  }
+
+  int64_t pooled_row(const testing::TinyBatch& batch, size_t b) const {
+    return config_.pooling == BERTOLOGY_LAST ? batch.lengths[b] - 1 : 0;
+  }
+
   void classify(const testing::TinyBatch& batch, size_t b, int32_t loss, const Values& state,
                 Run& run) const {
     const int64_t width = config_.hidden_size;
-    const bool last = config_.pooling == BERTOLOGY_LAST;
-    const int64_t row = last ? batch.lengths[b] - 1 : 0;
+    const int64_t row = pooled_row(batch, b);
     run.pooled = {state.begin() + row * width, state.begin() + (row + 1) * width};
     if (config_.pooling == BERTOLOGY_POOLER) {
       run.pooled = product(run.pooled, "pooler");
@@ -227,6 +348,22 @@ class Model {
     } else if (loss == BERTOLOGY_REGRESSION) {
       run.loss = (run.logits[0] - batch.targets[b]) * (run.logits[0] - batch.targets[b]);
     }
+  }
+
+  Values classify_backward(const testing::TinyBatch& batch, size_t b, int32_t loss,
+                           const Run& run) const {
+    Values d = loss == BERTOLOGY_REGRESSION
+                   ? Values{2 * (run.logits[0] - batch.targets[b])}
+                   : cross_entropy_backward(run.logits.data(), run.logits.size(), batch.labels[b]);
+    d = product_backward(d, "classifier");
+    if (config_.pooling == BERTOLOGY_POOLER) {
+      for (size_t c = 0; c < d.size(); ++c) d[c] *= 1 - run.pooled[c] * run.pooled[c];
+      d = product_backward(d, "pooler");
+    }
+    Values d_state(run.hidden_states.back().size());
+    std::copy(d.begin(), d.end(),
+              d_state.begin() + static_cast<ptrdiff_t>(pooled_row(batch, b) * config_.hidden_size));
+    return d_state;
   }
 
   Config config_;

@@ -107,60 +107,28 @@ struct Layer {
   std::vector<int32_t> index;
 };
 
-/// What a head should come to, and how far products of rounded inputs take it from there.
-struct Expected {
-  Values o, p, log_sums, entropies, products;  // products: o_i . dcontext_i
-  Values dq, dk, dv, dp;
+/// What a head comes to if its products round their inputs to a type.
+struct Expected : reference::Head::Gradients {
+  Values o, p, log_sums, entropies;
 
-  /// In double precision, from products whose inputs are rounded to a type.
-  Expected(const reference::Head& head, const Values& d_context, DType dtype) {
-    const auto round = [dtype](double x) { return rounded(static_cast<float>(x), dtype); };
-    const auto round_all = [&](Values values) {
-      if (dtype != BERTOLOGY_FLOAT32) {
-        for (double& value : values) value = round(value);
-      }
-      return values;
-    };
-    const auto round_one = [&](double x) { return dtype == BERTOLOGY_FLOAT32 ? x : round(x); };
-    reference::Head inputs = head;
-    inputs.q = round_all(head.q);
-    inputs.k = round_all(head.k);
-    inputs.v = round_all(head.v);
-    const Values d = round_all(d_context);
-    p = inputs.probabilities();
-    o = inputs.outputs(round_all(p));
-    dp.assign(p.size(), 0);
-    dq.assign(head.q.size(), 0);
-    dk.assign(head.k.size(), 0);
-    dv.assign(head.v.size(), 0);
-    const auto at = [&](const Values& rows, int64_t r, int64_t c) {
-      return rows[static_cast<size_t>(r * head.dim + c)];
-    };
+  Expected(reference::Head head, const Values& d_context, DType dtype) {
+    head.dtype = dtype;
+    static_cast<reference::Head::Gradients&>(*this) = head.backward(d_context);
+    p = head.probabilities();
+    o = head.outputs(p);
+    const Values q = reference::rounded(head.q, dtype), k = reference::rounded(head.k, dtype);
     for (int64_t i = 0; i < head.queries; ++i) {
-      double product = 0;
-      for (int64_t c = 0; c < head.dim; ++c) product += at(o, i, c) * at(d_context, i, c);
-      products.push_back(product);
       double entropy = 0;
-      double score = 0;
-      for (int64_t c = 0; c < head.dim; ++c) score += at(inputs.q, i, c) * at(inputs.k, 0, c);
-      // p_i0 = exp(score - log-sum-exp)
-      log_sums.push_back(score * head.scale - std::log(p[static_cast<size_t>(i * head.keys)]));
-      const int64_t seen = head.causal ? i + 1 : head.keys;
-      for (int64_t j = 0; j < seen; ++j) {
+      for (int64_t j = 0; j < head.keys; ++j) {
         const double x = p[static_cast<size_t>(i * head.keys + j)];
         if (x > 0) entropy -= x * std::log(x);
-        double inner = 0;
-        for (int64_t c = 0; c < head.dim; ++c) inner += at(d, i, c) * at(inputs.v, j, c);
-        dp[static_cast<size_t>(i * head.keys + j)] = inner;
-        const double ds = round_one(x * (inner - product)) * head.mask * head.scale;
-        const double rounded_p = round_one(x) * head.mask;
-        for (int64_t c = 0; c < head.dim; ++c) {
-          dv[static_cast<size_t>(j * head.dim + c)] += rounded_p * at(d, i, c);
-          dq[static_cast<size_t>(i * head.dim + c)] += ds * at(inputs.k, j, c);
-          dk[static_cast<size_t>(j * head.dim + c)] += ds * at(inputs.q, i, c);
-        }
       }
       entropies.push_back(entropy);
+      double score = 0;
+      for (size_t c = 0; c < static_cast<size_t>(head.dim); ++c)
+        score += q[static_cast<size_t>(i * head.dim) + c] * k[c];
+      // p_i0 = exp(score - log-sum-exp)
+      log_sums.push_back(score * head.scale - std::log(p[static_cast<size_t>(i * head.keys)]));
     }
   }
 };
@@ -357,17 +325,16 @@ TEST_P(AttentionTest, AgreesWithReference) {
       check(part(results.log_sums, row_start, head.queries), expected.log_sums, 1e-6, 1e-6,
             rounding_of(&Expected::log_sums), "log-sum-exp");
 
-      const reference::Head::Gradients g =
-          head.backward(widen(layer.of_head(layer.d_context, b, h)));
       const size_t target = static_cast<size_t>(b * results.stride + 2 * h);
       // The errors of the tokens may all have one sign.
-      const double bound = factor * 2e-6 * std::max(1.0, g.mask_by_token) +
+      const double bound = factor * 2e-6 * std::max(1.0, expected.mask_by_token) +
                            static_cast<double>(head.queries) * rounding_of(&Expected::products);
-      EXPECT_NEAR(results.gradients[target], g.mask, bound);
-      EXPECT_NEAR(results.token_gradients[target], g.mask_by_token, bound);
+      EXPECT_NEAR(results.gradients[target], expected.mask, bound);
+      EXPECT_NEAR(results.token_gradients[target], expected.mask_by_token, bound);
       EXPECT_EQ(results.gradients[target + 1], -9)
           << "a head that the layer does not have was written";
-      check(layer.of_head(results.dq, b, h), g.dq, 3e-6, 1e-6, rounding_of(&Expected::dq), "dq");
+      check(layer.of_head(results.dq, b, h), expected.dq, 3e-6, 1e-6, rounding_of(&Expected::dq),
+            "dq");
       std::vector<float> dk, dv;
       for (int64_t r = layer.keys.offsets[static_cast<size_t>(b)];
            r < layer.keys.offsets[static_cast<size_t>(b) + 1]; ++r) {
@@ -377,8 +344,8 @@ TEST_P(AttentionTest, AgreesWithReference) {
           dv.push_back(results.dkv[at + static_cast<size_t>(width)]);
         }
       }
-      check(dk, g.dk, 3e-6, 1e-6, rounding_of(&Expected::dk), "dk");
-      check(dv, g.dv, 3e-6, 1e-6, rounding_of(&Expected::dv), "dv");
+      check(dk, expected.dk, 3e-6, 1e-6, rounding_of(&Expected::dk), "dk");
+      check(dv, expected.dv, 3e-6, 1e-6, rounding_of(&Expected::dv), "dv");
       Values d_output = widen(layer.of_head(layer.d_context, b, h));
       for (double& value : d_output) value *= head.mask;
       check(layer.of_head(results.d_outputs, b, h), d_output, 1e-6, 1e-7, 0,
@@ -390,7 +357,7 @@ TEST_P(AttentionTest, AgreesWithReference) {
       for (double& value : masked) value *= head.mask;
       check(part(results.probabilities, pairs, head.queries * head.keys), masked, 1e-6, 1e-7,
             head.mask * rounding_of(&Expected::p), "probabilities");
-      check(part(results.d_probabilities, pairs, head.queries * head.keys), g.dp, 2e-6, 1e-6,
+      check(part(results.d_probabilities, pairs, head.queries * head.keys), expected.dp, 2e-6, 1e-6,
             rounding_of(&Expected::dp), "gradient of the probabilities");
       if (!layer.causal) continue;
       for (int64_t i = 0; i < head.queries; ++i) {
