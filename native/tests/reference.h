@@ -6,16 +6,14 @@
 #include <vector>
 
 #include "ops/activation.h"
-#include "support.h"
+#include "rounding.h"
 
 namespace bertology::reference {
 
 using Values = std::vector<double>;
 
 /// What a product makes of its inputs; float32 stays double precision.
-inline double rounded(double x, DType dtype) {
-  return dtype == BERTOLOGY_FLOAT32 ? x : testing::rounded(static_cast<float>(x), dtype);
-}
+inline double rounded(double x, DType dtype) { return testing::rounded(x, dtype); }
 inline Values rounded(Values values, DType dtype) {
   for (double& value : values) value = rounded(value, dtype);
   return values;
@@ -141,7 +139,7 @@ inline Values layer_norm_backward(const Values& dy, const Values& z, const Value
 }
 
 /// One head of one sequence: q [queries, dim], k and v [keys, dim], dense. Its products round their
-/// inputs to dtype.
+/// inputs to dtype, gradients to its digits only: they are divided by a power of two first.
 struct Head {
   int64_t queries, keys, dim;
   double scale, mask;
@@ -187,6 +185,7 @@ struct Head {
   }
 
   struct Gradients {
+    Values p, o;            // what they are made of
     Values dq, dk, dv, dp;  // dp: with respect to mask times probabilities
     Values products;        // o_i . dcontext_i
     double mask, mask_by_token;
@@ -197,8 +196,11 @@ struct Head {
     const Values p = probabilities();
     const Values o = outputs(p);
     const Values q_in = rounded(q, dtype), k_in = rounded(k, dtype), v_in = rounded(v, dtype);
-    const Values d = rounded(d_context, dtype);
-    Gradients g{Values(q.size(), 0.0),
+    Values d = d_context;
+    for (double& value : d) value = testing::rounded_digits(value, dtype);
+    Gradients g{p,
+                o,
+                Values(q.size(), 0.0),
                 Values(k.size(), 0.0),
                 Values(v.size(), 0.0),
                 Values(p.size(), 0.0),
@@ -221,7 +223,8 @@ struct Head {
           g.dv[static_cast<size_t>(j * dim + c)] += weight * at(d, i, c);
         }
         g.dp[static_cast<size_t>(i * keys + j)] = dp;
-        const double ds = mask * scale * rounded(probability * (dp - product), dtype);
+        const double ds =
+            mask * scale * testing::rounded_digits(probability * (dp - product), dtype);
         for (int64_t c = 0; c < dim; ++c) {
           g.dq[static_cast<size_t>(i * dim + c)] += ds * at(k_in, j, c);
           g.dk[static_cast<size_t>(j * dim + c)] += ds * at(q_in, i, c);

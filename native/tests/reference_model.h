@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/config.h"
@@ -82,17 +83,16 @@ class Model {
       const int64_t heads = config_.num_attention_heads, dim = config_.head_dim();
       Values maps, outputs(state.size()), entropies;
       for (int64_t h = 0; h < heads; ++h) {
-        const Head head = {n,
-                           n,
-                           dim,
-                           static_cast<double>(config_.attention_scale(l)),
-                           mask[static_cast<size_t>(l * heads + h)],
-                           config_.causal(),
-                           columns(q, h, dim),
-                           columns(k, h, dim),
-                           columns(v, h, dim),
-                           attention_dtype_};
-        block.heads.push_back(head);
+        Head head = {n,
+                     n,
+                     dim,
+                     static_cast<double>(config_.attention_scale(l)),
+                     mask[static_cast<size_t>(l * heads + h)],
+                     config_.causal(),
+                     columns(q, h, dim),
+                     columns(k, h, dim),
+                     columns(v, h, dim),
+                     attention_dtype_};
         const Values p = head.probabilities();
         for (int64_t i = 0; i < n; ++i) {
           double entropy = 0;
@@ -105,6 +105,7 @@ class Model {
         for (const double x : p) maps.push_back(head.mask * x);
         const Values o = head.outputs(p);
         put_columns(outputs, o, h, dim);
+        block.heads.push_back(std::move(head));
       }
       const Values still = maps;
       show(run.attentions, BERTOLOGY_ATTENTIONS, maps);
@@ -213,24 +214,33 @@ class Model {
                                config_.layer_norm_eps);
   }
 
-  Values product(const Values& x, const Values& weight, const Values& bias, int64_t outputs) const {
+  static Values product(const Values& x, const Values& weight, const Values& bias, int64_t outputs,
+                        DType dtype) {
     const int64_t inputs = static_cast<int64_t>(weight.size()) / outputs;
-    return linear(rounded(x, dtype_), rounded(weight, dtype_), bias,
+    return linear(rounded(x, dtype), rounded(weight, dtype), bias,
                   static_cast<int64_t>(x.size()) / inputs, outputs, inputs);
   }
   Values product(const Values& x, const std::string& name) const {
     const Values& bias = parameters_.at(name + ".bias");
-    return product(x, parameters_.at(name + ".weight"), bias, static_cast<int64_t>(bias.size()));
+    return product(x, parameters_.at(name + ".weight"), bias, static_cast<int64_t>(bias.size()),
+                   dtype_of(name));
   }
 
-  Values product_backward(const Values& dy, const Values& weight, int64_t outputs) const {
-    return linear_backward(rounded(dy, dtype_), rounded(weight, dtype_),
+  static Values product_backward(const Values& dy, const Values& weight, int64_t outputs,
+                                 DType dtype) {
+    return linear_backward(rounded(dy, dtype), rounded(weight, dtype),
                            static_cast<int64_t>(dy.size()) / outputs, outputs,
                            static_cast<int64_t>(weight.size()) / outputs);
   }
   Values product_backward(const Values& dy, const std::string& name) const {
     return product_backward(dy, parameters_.at(name + ".weight"),
-                            static_cast<int64_t>(parameters_.at(name + ".bias").size()));
+                            static_cast<int64_t>(parameters_.at(name + ".bias").size()),
+                            dtype_of(name));
+  }
+
+  /// What stands behind the encoder of a classifier is small, and float32.
+  DType dtype_of(const std::string& name) const {
+    return name == "pooler" || name == "classifier" ? BERTOLOGY_FLOAT32 : dtype_;
   }
 
   static Values sum(Values a, const Values& b) {
@@ -292,7 +302,8 @@ class Model {
       x = norm(x, "masked_lm.norm");
     }
     const Values& bias = config_.bert() ? parameters_.at("masked_lm.bias") : Values();
-    run.token_logits = product(x, parameters_.at("embeddings.word"), bias, config_.vocab_size);
+    run.token_logits =
+        product(x, parameters_.at("embeddings.word"), bias, config_.vocab_size, dtype_);
     int64_t count = 0;
     for (int64_t i = 0; i < n; ++i) {
       const int32_t label = label_of(batch, b, loss, i);
@@ -321,7 +332,7 @@ class Model {
       std::copy(row.begin(), row.end(), d.begin() + static_cast<ptrdiff_t>(i * classes));
     }
     for (double& value : d) value /= static_cast<double>(count);
-    d = product_backward(d, parameters_.at("embeddings.word"), classes);
+    d = product_backward(d, parameters_.at("embeddings.word"), classes, dtype_);
     if (!config_.bert()) return d;
     d = norm_backward(d, run.before_lm_norm, "masked_lm.norm");
     for (size_t i = 0; i < d.size(); ++i)

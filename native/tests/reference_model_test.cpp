@@ -1,5 +1,6 @@
 // Every capture of every model type against the whole model in double precision, and every gradient
-// against finite differences of its loss.
+// against finite differences of its loss, or against the reference's own where that has been held
+// against them.
 #include "reference_model.h"
 
 #include "base/error.h"

@@ -16,6 +16,7 @@
 #include "api/devices.h"
 #include "base/dtype.h"
 #include "ops/backend.h"
+#include "rounding.h"
 
 namespace bertology::testing {
 
@@ -152,19 +153,6 @@ class Random {
  private:
   std::mt19937 engine_;
 };
-
-/// The nearest value of a type, of two equally near the even one. Written without the kernels that
-/// are held against it; values far from overflow and from 0 only.
-inline double rounded(float value, DType dtype) {
-  if (dtype == BERTOLOGY_FLOAT32 || value == 0) return value;
-  int exponent;
-  std::frexp(value, &exponent);
-  const int digits = dtype == BERTOLOGY_BFLOAT16 ? 8 : 11;
-  // float16 has no digits below 2^-24.
-  const int last =
-      dtype == BERTOLOGY_FLOAT16 ? std::max(exponent - digits, -24) : exponent - digits;
-  return std::ldexp(std::nearbyint(std::ldexp(static_cast<double>(value), -last)), last);
-}
 
 inline std::vector<double> widen(const std::vector<float>& values) {
   return {values.begin(), values.end()};

@@ -79,25 +79,16 @@ __device__ __forceinline__ float* score_at(float* scores, int row, int key) {
   return scores + row * kScoresWidth + 4 * (key / 4 ^ swizzle_scores(row)) + key % 4;
 }
 
-/// results[8 queries each] = left rows of `rows`, 16 from `first` on, times the rows of `columns`.
-template <class Product, int kDim>
-__device__ __forceinline__ void multiply_rows(float (&results)[4][4],
-                                              const typename Tile<Product, kDim>::Element* rows,
-                                              int first,
-                                              const typename Tile<Product, kDim>::Element* columns,
-                                              Lane lane) {
-  using Rows = Tile<Product, kDim>;
+__device__ __forceinline__ float2 times(float factor, const float2& v) {
+  return {factor * v.x, factor * v.y};
+}
+
+template <int kCount>
+__device__ __forceinline__ void multiply_all(float (&sums)[kCount][4], float factor) {
 #pragma unroll
-  for (int j = 0; j < 4; ++j) {
+  for (int c = 0; c < kCount; ++c) {
 #pragma unroll
-    for (int e = 0; e < 4; ++e) results[j][e] = 0;
-  }
-#pragma unroll 2  // with more, registers do not suffice
-  for (int k = 0; k < kDim / 16; ++k) {
-    const auto left = Rows::left_of_rows(rows, first, k, lane);
-#pragma unroll
-    for (int j = 0; j < 4; j += 2)
-      Rows::multiply_rows(results[j], results[j + 1], left, columns, 8 * j, k, lane);
+    for (int e = 0; e < 4; ++e) sums[c][e] *= factor;
   }
 }
 
@@ -105,6 +96,9 @@ __device__ __forceinline__ void multiply_rows(float (&results)[4][4],
 /// of: queries come less often the larger it is.
 template <int kDim>
 constexpr int kMostGroups = kDim <= 64 ? 2 : 1;
+
+/// Steps along a row at once in its longest products.
+constexpr int kUnrolled = 2;
 
 constexpr int kPlaceFloats = 32;  // in front of all else in shared memory
 
@@ -116,7 +110,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     key_gradients(const __grid_constant__ Backward op, const __grid_constant__ HeadList list,
                   const int groups) {
   extern __shared__ __align__(128) float shared[];
-  using Rows = Tile<Product, kDim>;
+  using Rows = RowTile<Product, kDim>;
   using Element = typename Rows::Element;
   constexpr bool kScaled = std::is_same_v<Product, Float16Product>;
   constexpr int kGroups = kMostGroups<kDim>;
@@ -155,7 +149,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 
   static_assert(kQueryTile == kWarp, "finish_head takes a lane for a row");
   if (warp == 0) sums[threadIdx.x] = sums[kWarp + threadIdx.x] = 0;
-  float unit = kScaled ? power_of_two(0) : 1;  // of dcontext: the largest so far
+  float unit = kScaled ? power_of_two(0) : 1;  // the largest of `powers` so far
   for (int first_key = 0; first_key < key_count; first_key += tile_keys) {
     const int key_rows = min(tile_keys, key_count - first_key);
     const int64_t key_offset = (at().first_key + first_key) * shape.key_stride + at().column;
@@ -208,20 +202,12 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
         if (factor != 1) {
 #pragma unroll
           for (int group = 0; group < kGroups; ++group) {
-#pragma unroll
-            for (int c = 0; c < kDim / 8; ++c) {
-#pragma unroll
-              for (int e = 0; e < 4; ++e) {
-                d_key[group][c][e] *= factor;
-                d_value[group][c][e] *= factor;
-              }
-            }
+            multiply_all(d_key[group], factor);
+            multiply_all(d_value[group], factor);
           }
         }
         unit = raised;
       }
-
-      const auto power_of = [&](int row) { return kScaled ? powers[row] : 1; };
 
       // Transposed: rows are keys, columns are queries.
       float d_query[2][4];
@@ -247,7 +233,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
         if (group > 0) __syncthreads();  // the group before has been used
         float results[4][4];
         if (any_seen) {
-          multiply_rows<Product, kDim>(results, values, warp_row, d_outputs, lane_of());
+          products_of_rows<Rows, kUnrolled>(results, values, warp_row, d_outputs, lane_of());
           const Lane lane = lane_of();
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
@@ -270,30 +256,32 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
           for (int r = warp; r < rows; r += warps) {
             store_run(map + static_cast<int64_t>(query + r) * key_count,
                       min(group_keys, key_count - group_key),
-                      [&](int i) { return power_of(r) * *score_at(d_scores, r, i); });
+                      [&](int i) { return (kScaled ? powers[r] : 1) * *score_at(d_scores, r, i); });
           }
           __syncthreads();
           if (op.d_query == nullptr) continue;
         }
         if (any_seen) {
-          multiply_rows<Product, kDim>(results, keys, warp_row, queries, lane_of());
+          products_of_rows<Rows, kUnrolled>(results, keys, warp_row, queries, lane_of());
           {
             const Lane lane = lane_of();
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
-              const int query_row = 8 * j + 2 * lane.t;
-              const float2 log_sum = load_two_shared(log_sums + query_row);
-              const float2 product = load_two_shared(products + query_row);
+              // Of the two queries of a lane: log-sum-exp, and D and powers in units.
+              const int row = 8 * j + 2 * lane.t;
+              const float to_units = inverse(unit);
+              const float2 log_sum = load_two_shared(log_sums + row);
+              const float2 product = times(to_units, load_two_shared(products + row));
+              const float2 power =
+                  kScaled ? times(to_units, load_two_shared(powers + row)) : float2{1, 1};
 #pragma unroll
               for (int e = 0; e < 4; ++e) {
-                const float x =
-                    probability_of(results[j][e] * scale - (e % 2 == 0 ? log_sum.x : log_sum.y));
+                const auto mine = [e](const float2& two) { return e % 2 == 0 ? two.x : two.y; };
+                const float x = probability_of(results[j][e] * scale - mine(log_sum));
                 const float p = sees(j, e, lane) ? x : 0;
-                const float power = inverse(unit) * power_of(query_row + e % 2);
                 float* score = score_of(j, e, lane);
-                *score =
-                    p * (power * *score - inverse(unit) * (e % 2 == 0 ? product.x : product.y));
-                results[j][e] = p * power;
+                *score = p * (mine(power) * *score - mine(product));
+                results[j][e] = p * mine(power);
               }
             }
           }
@@ -370,7 +358,7 @@ int64_t key_gradients_shared(int64_t keys) {
   const int64_t floats = kPlaceFloats + kQueryTile * (5 + kScoresWidth);
   const int64_t elements = 2 * (kQueryTile + keys) * kDim;
   return floats * static_cast<int64_t>(sizeof(float)) +
-         elements * static_cast<int64_t>(sizeof(typename Tile<Product, kDim>::Element));
+         elements * static_cast<int64_t>(sizeof(typename RowTile<Product, kDim>::Element));
 }
 
 /// Of D by sequence [heads, queries].

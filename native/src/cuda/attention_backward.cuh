@@ -1,7 +1,7 @@
 // What the kernels of the attention's backward pass share.
 #pragma once
 
-#include "cuda/attention_tiles.cuh"
+#include "cuda/attention.cuh"
 
 namespace bertology::cuda {
 
@@ -27,8 +27,9 @@ struct Backward {
 constexpr int kRowLanes = 8;     // that multiply a row of o and dcontext
 constexpr float kNever = 1e30f;  // log-sum-exp of a row that is not there: all its p are 0
 
-// Gradients may be far below what Float16 can tell from zero. What its products take of them is
-// divided by a power of two next to the largest of dcontext, and the results are multiplied by it.
+// Gradients may be far below what Float16 can tell from zero: each row of dcontext is divided by a
+// power of two next to its largest element. P and dS, which stand in products with other rows, are
+// in units of the largest of these powers, and so are the sums of such products.
 
 /// The power of two not above a number, far enough from the ends of float's range for inverse().
 __device__ __forceinline__ float power_of_two(float x) {
@@ -58,11 +59,18 @@ __device__ __forceinline__ float sum_row(float product) {
   }
   return product;
 }
+__device__ __forceinline__ float largest_of_row(float largest) {
+#pragma unroll
+  for (int distance = kRowLanes / 2; distance > 0; distance /= 2) {
+    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, distance));
+  }
+  return largest;
+}
 
 /// Rows of dcontext of the queries `first` ... of a sequence go to a tile in shared memory, by the
 /// whole block, with what else is made of them: D if `with_products`, and dL/dhead_outputs then. If
-/// kScaled, each is divided by a power of two next to its largest element. Of the rows up to
-/// `padded`, those from `rows` on are 0.
+/// kScaled, each is divided by a power of two next to its largest element, which goes to `powers`.
+/// Of the rows up to `padded`, those from `rows` on are 0.
 template <class Rows, bool kScaled>
 __device__ __forceinline__ void load_d_outputs(const Backward& op, const HeadRows& at, int first,
                                                int rows, int padded, bool with_products, float mask,
@@ -95,10 +103,7 @@ __device__ __forceinline__ void load_d_outputs(const Backward& op, const HeadRow
     if (with_products && lane == 0) products[row] = product;
     float factor = 1;
     if (kScaled) {
-#pragma unroll
-      for (int distance = kRowLanes / 2; distance > 0; distance /= 2)
-        largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, distance));
-      const float power = power_of_two(largest);
+      const float power = power_of_two(largest_of_row(largest));
       factor = inverse(power);
       if (lane == 0) powers[row] = power;
     }

@@ -164,11 +164,8 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
           if (any_seen) {
 #pragma unroll
             for (int k = 0; k < kDim / 16; ++k) {
-              typename Product::Right right[2];
               const auto left = Rows::left_of_rows(place.d_outputs, first_row, k, lane);
-              Rows::rights_of_rows(right, values, 8 * j, k, lane);
-              Product::multiply(d[0], left, right[0]);
-              Product::multiply(d[1], left, right[1]);
+              Rows::multiply_rows(d[0], d[1], left, values, 8 * j, k, lane);
             }
           }
 #pragma unroll
@@ -318,15 +315,10 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
       if (any_seen) {
 #pragma unroll kUnrolled
         for (int k = 0; k < kDim / 16; ++k) {
-          typename Product::Right right[2];
           auto left = Rows::left_of_rows(place.queries, first_row, k, lane);
-          Rows::rights_of_rows(right, keys, 0, k, lane);
-          Product::multiply(p[0], left, right[0]);
-          Product::multiply(p[1], left, right[1]);
+          Rows::multiply_rows(p[0], p[1], left, keys, 0, k, lane);
           left = Rows::left_of_rows(place.d_outputs, first_row, k, lane);
-          Rows::rights_of_rows(right, values, 0, k, lane);
-          Product::multiply(d[0], left, right[0]);
-          Product::multiply(d[1], left, right[1]);
+          Rows::multiply_rows(d[0], d[1], left, values, 0, k, lane);
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {

@@ -5,7 +5,7 @@
 // values pass by (forward_of_long). Either way every operand is read once.
 #include <algorithm>
 
-#include "cuda/attention_tiles.cuh"
+#include "cuda/attention.cuh"
 
 namespace bertology::cuda {
 namespace {
@@ -28,7 +28,7 @@ struct Forward {
 };
 
 /// Keys whose scores a warp holds at a time, as many as registers allow.
-template <class Product, int kDim>
+template <int kDim>
 constexpr int kChunk = kDim <= 64 ? 48 : 32;
 
 /// Warps of a block, as many as registers allow: those of half precision have half as much to hold.
@@ -73,19 +73,19 @@ struct QueryFragments<FloatProduct, 128> {
 /// scores[8 keys each][elements of a product] of sixteen queries and the keys from row `first` of a
 /// tile on, of which those in front of `end` are computed, sixteen at a time.
 template <class Product, int kDim>
-__device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<Product, kDim> / 8][4],
+__device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<kDim> / 8][4],
                                               const QueryFragments<Product, kDim>& query,
-                                              const typename Tile<Product, kDim>::Element* keys,
+                                              const typename RowTile<Product, kDim>::Element* keys,
                                               int first, int end, Lane lane) {
 #pragma unroll
-  for (int j = 0; j < kChunk<Product, kDim> / 8; j += 2) {
+  for (int j = 0; j < kChunk<kDim> / 8; j += 2) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) scores[j][e] = scores[j + 1][e] = 0;
     if (first + 8 * j >= end) continue;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
-      Tile<Product, kDim>::multiply_rows(scores[j], scores[j + 1], query.left(k), keys,
-                                         first + 8 * j, k, lane);
+      RowTile<Product, kDim>::multiply_rows(scores[j], scores[j + 1], query.left(k), keys,
+                                            first + 8 * j, k, lane);
     }
   }
 }
@@ -176,7 +176,7 @@ __device__ __forceinline__ void finish_rows(const Forward& op, const HeadRows& a
                                             const RowState& upper, const RowState& lower,
                                             float (&output)[kDim / 8][4], float (&log_sums)[2],
                                             Lane lane) {
-  using Rows = Tile<Product, kDim>;
+  using Rows = RowTile<Product, kDim>;
   const AttentionShape& shape = op.shape;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -231,8 +231,8 @@ __device__ __forceinline__ void write_map(float (&last)[4], const float (&scores
 template <class Product, int kDim>
 __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     forward(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
-  constexpr int kKeys = kChunk<Product, kDim>;
-  using Rows = Tile<Product, kDim>;
+  constexpr int kKeys = kChunk<kDim>;
+  using Rows = RowTile<Product, kDim>;
   using Element = typename Rows::Element;
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
@@ -329,7 +329,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     forward_of_long(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
   constexpr int kKeys = kStepKeys<kDim>;
   constexpr int kGroups = kLongGroups<kDim>;
-  using Rows = Tile<Product, kDim>;
+  using Rows = RowTile<Product, kDim>;
   using Element = typename Rows::Element;
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
@@ -376,19 +376,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   };
   const auto score = [&](float(&scores)[kKeys / 8][4], int group, const Element* keys, int key,
                          Lane lane) {
-#pragma unroll
-    for (int j = 0; j < kKeys / 8; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) scores[j][e] = 0;
-    }
-#pragma unroll
-    for (int k = 0; k < kDim / 16; ++k) {
-      const auto left = Rows::left_of_rows(queries, first_of(group), k, lane);
-#pragma unroll
-      for (int j = 0; j < kKeys / 8; j += 2) {
-        Rows::multiply_rows(scores[j], scores[j + 1], left, keys, 8 * j, k, lane);
-      }
-    }
+    products_of_rows<Rows, kDim / 16>(scores, queries, first_of(group), keys, lane);
     const int seen = shape.causal ? block_row + first_of(group) + lane.g + 1 : at.keys;
     scale_scores(scores, shape.scale * kLog2E, key, seen, shape.causal ? seen + 8 : seen, lane);
   };
@@ -462,7 +450,7 @@ void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
   Context& context = stream.context();
   const int64_t limit = context.shared_memory_per_block();
   const int64_t multiprocessors = context.properties().multiProcessorCount;
-  constexpr int64_t kRowBytes = kDim * sizeof(typename Tile<Product, kDim>::Element);
+  constexpr int64_t kRowBytes = kDim * sizeof(typename RowTile<Product, kDim>::Element);
   // Some warps more than there are queries help to load the keys.
   const int64_t warps =
       std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,

@@ -109,13 +109,10 @@ struct Layer {
 
 /// What a head comes to if its products round their inputs to a type.
 struct Expected : reference::Head::Gradients {
-  Values o, p, log_sums, entropies;
+  Values log_sums, entropies;
 
-  Expected(reference::Head head, const Values& d_context, DType dtype) {
-    head.dtype = dtype;
-    static_cast<reference::Head::Gradients&>(*this) = head.backward(d_context);
-    p = head.probabilities();
-    o = head.outputs(p);
+  Expected(const reference::Head& head, const Values& d_context, DType dtype)
+      : Gradients(in(head, dtype).backward(d_context)) {
     const Values q = reference::rounded(head.q, dtype), k = reference::rounded(head.k, dtype);
     for (int64_t i = 0; i < head.queries; ++i) {
       double entropy = 0;
@@ -130,6 +127,12 @@ struct Expected : reference::Head::Gradients {
       // p_i0 = exp(score - log-sum-exp)
       log_sums.push_back(score * head.scale - std::log(p[static_cast<size_t>(i * head.keys)]));
     }
+  }
+
+ private:
+  static reference::Head in(reference::Head head, DType dtype) {
+    head.dtype = dtype;
+    return head;
   }
 };
 
@@ -155,13 +158,15 @@ const std::vector<Case> kCases = {
     {"wide heads", {20, 140}, 2, 128, false, {1, 1}, false},
     {"wide heads that are long", {261}, 1, 128, true, {0.5f}, false},
     {"heads of 96", {37, 149}, 1, 96, true, {1}, false},
-    {"heads of 96 that are long", {257}, 1, 96, false, {1}, false},
+    {"heads of 90 that are long", {257}, 1, 90, false, {1}, false},
     {"many heads", {2}, 130, 1, false, std::vector<float>(130, 1), false},
     {"long", {300}, 1, 64, false, {1}, false},
     {"long and causal", {301}, 1, 32, true, {1}, false},
     {"longer than shared memory", {341}, 1, 64, true, {1}, false},
     {"longer than all queries of half precision", {513}, 1, 64, true, {0.5f}, false},
     {"growing gradients", {257}, 1, 128, false, {1}, false, 1.0f / 16},
+    {"shrinking gradients", {257}, 1, 128, false, {1}, false, -1.0f / 8},
+    {"shrinking gradients in one pass", {130}, 1, 32, false, {1}, false, -1.0f / 4},
 };
 
 class AttentionTest : public ::testing::TestWithParam<std::tuple<Case, DeviceCase>> {
@@ -169,10 +174,10 @@ class AttentionTest : public ::testing::TestWithParam<std::tuple<Case, DeviceCas
   AttentionTest()
       : dtype(std::get<1>(GetParam()).dtype),
         first_rows_only(std::get<0>(GetParam()).first_rows_only),
+        growth(std::get<0>(GetParam()).growth),
         layer(11, std::get<0>(GetParam()).lengths, std::get<0>(GetParam()).heads,
               std::get<0>(GetParam()).head_dim, std::get<0>(GetParam()).causal,
               std::get<0>(GetParam()).mask, first_rows_only) {
-    const float growth = std::get<0>(GetParam()).growth;
     if (growth == 0) return;
     const int64_t width = layer.heads * layer.head_dim;
     for (size_t i = 0; i < layer.d_context.size(); ++i) {
@@ -188,6 +193,7 @@ class AttentionTest : public ::testing::TestWithParam<std::tuple<Case, DeviceCas
 
   DType dtype;
   bool first_rows_only;
+  float growth;
   std::shared_ptr<Stream> stream = roomy_stream();
   OnDevice device{*stream};
   Layer layer;
@@ -278,7 +284,7 @@ TEST_P(AttentionTest, AgreesWithReference) {
   const int64_t width = layer.heads * layer.head_dim;
 
   // Twice the error of products of rounded inputs, the largest of all heads.
-  std::vector<Expected> exact;
+  std::vector<Expected> exact, plain;
   Values Expected::*const kinds[] = {&Expected::o,         &Expected::p,        &Expected::log_sums,
                                      &Expected::entropies, &Expected::products, &Expected::dq,
                                      &Expected::dk,        &Expected::dv,       &Expected::dp};
@@ -289,10 +295,10 @@ TEST_P(AttentionTest, AgreesWithReference) {
       const Values d_context = widen(layer.of_head(layer.d_context, b, h));
       exact.emplace_back(head, d_context, BERTOLOGY_FLOAT32);
       if (dtype == BERTOLOGY_FLOAT32) continue;
-      const Expected other(head, d_context, dtype);
+      plain.emplace_back(head, d_context, dtype);
       for (size_t k = 0; k < std::size(kinds); ++k) {
-        rounding[k] =
-            std::max(rounding[k], 2 * largest_difference(exact.back().*kinds[k], other.*kinds[k]));
+        rounding[k] = std::max(
+            rounding[k], 2 * largest_difference(exact.back().*kinds[k], plain.back().*kinds[k]));
       }
     }
   }
@@ -359,6 +365,19 @@ TEST_P(AttentionTest, AgreesWithReference) {
             head.mask * rounding_of(&Expected::p), "probabilities");
       check(part(results.d_probabilities, pairs, head.queries * head.keys), expected.dp, 2e-6, 1e-6,
             rounding_of(&Expected::dp), "gradient of the probabilities");
+      // A row that is small beside others is not less accurate for it.
+      for (int64_t i = 0; i < head.queries; ++i) {
+        const auto row = [&](const Values& values) {
+          return part(values, i * head.keys, head.keys);
+        };
+        const double error =
+            dtype == BERTOLOGY_FLOAT32
+                ? 0
+                : 2 * largest_difference(row(expected.dp),
+                                         row(plain[static_cast<size_t>(b * layer.heads + h)].dp));
+        check(part(results.d_probabilities, pairs + i * head.keys, head.keys), row(expected.dp),
+              2e-6, growth != 0 ? 1e-30 : 1e-6, error, "a row's gradient of the probabilities");
+      }
       if (!layer.causal) continue;
       for (int64_t i = 0; i < head.queries; ++i) {
         for (int64_t j = i + 1; j < head.keys; ++j) {
@@ -594,19 +613,36 @@ TEST(Attention, LargeScoresAreProbabilitiesAndOneKeyHasNoEntropy) {
 }
 
 TEST(Attention, WhatIsNotANumberStaysSo) {
-  Layer layer(5, {20}, 1, 32, false, {1});
-  layer.query[0] = std::nanf("");
   const std::shared_ptr<Stream> stream = roomy_stream();
-  OnDevice device{*stream};
-  Results results(layer, true);
-  results.run(*stream, device, layer, BERTOLOGY_FLOAT32, true);
-  for (int64_t i = 0; i < 32; ++i) {
-    EXPECT_TRUE(std::isnan(results.context[static_cast<size_t>(i)])) << i;
-    EXPECT_TRUE(std::isnan(results.dq[static_cast<size_t>(i)])) << i;
+  for (const DeviceCase& device_case : device_cases()) {
+    if (!backend().supports(device_case.dtype)) continue;
+    for (const int64_t length : {20, 257}) {  // 257: several tiles of keys
+      for (const bool in_gradient : {false, true}) {
+        SCOPED_TRACE(text(device_case.name, " ", length, in_gradient ? " in dcontext" : " in q"));
+        const size_t dim = length == 20 ? 32 : 128;
+        Layer layer(5, {length}, 1, static_cast<int64_t>(dim), false, {1});
+        (in_gradient ? layer.d_context : layer.query)[0] = std::nanf("");
+        OnDevice device{*stream};
+        Results results(layer, true);
+        results.run(*stream, device, layer, device_case.dtype, true);
+        const std::vector<float>& map =
+            in_gradient ? results.d_probabilities : results.probabilities;
+        for (size_t j = 0; j < static_cast<size_t>(length); ++j)
+          ASSERT_TRUE(std::isnan(map[j])) << j;
+        for (size_t c = 0; c < dim; ++c) {
+          ASSERT_TRUE(std::isnan(results.context[c]) || in_gradient) << c;
+          ASSERT_TRUE(std::isnan(results.dq[c])) << c;
+          ASSERT_FALSE(std::isnan(results.dq[dim + c])) << "the next row has " << c;
+        }
+        // dV of the other columns stays as it is if dcontext has one.
+        for (size_t i = 0; i < results.dkv.size(); ++i) {
+          const bool of_value = i / dim % 2 == 1;
+          ASSERT_EQ(std::isnan(results.dkv[i]), !in_gradient || !of_value || i % dim == 0) << i;
+        }
+        EXPECT_TRUE(std::isnan(results.gradients[0]));
+      }
+    }
   }
-  for (int64_t j = 0; j < 20; ++j)
-    EXPECT_TRUE(std::isnan(results.probabilities[static_cast<size_t>(j)])) << j;
-  for (const float gradient : results.dkv) ASSERT_TRUE(std::isnan(gradient));
 }
 
 TEST(Attention, HeadsThatAreTooWideForTheDevice) {
