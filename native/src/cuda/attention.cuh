@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "base/error.h"
 #include "cuda/attention_tiles.cuh"
@@ -157,9 +158,13 @@ inline bool aligned_16(std::initializer_list<const void*> pointers,
   return aligned;
 }
 
-inline int64_t longest(const Sequences& sequences) {
+/// Of the sequences that have at most `most` rows.
+inline int64_t longest(const Sequences& sequences,
+                       int64_t most = std::numeric_limits<int64_t>::max()) {
   int64_t length = 0;
-  for (int64_t b = 0; b < sequences.count; ++b) length = std::max(length, sequences.length(b));
+  for (int64_t b = 0; b < sequences.count; ++b) {
+    if (sequences.length(b) <= most) length = std::max(length, sequences.length(b));
+  }
   return length;
 }
 
@@ -228,14 +233,15 @@ void with_instance(const AttentionInputs& in, const What& what) {
   }
 }
 
-/// Lets a kernel have `bytes` of dynamic shared memory.
+/// Lets a kernel have `bytes` of dynamic shared memory, and as much as there is: other threads,
+/// which share the limit, must not lower it before the launch. Kernels have no other shared memory.
 template <class Kernel>
 void allow_shared_memory(Context& context, Kernel* kernel, int64_t bytes) {
   if (bytes <= 48 * 1024) return;
-  context.check(
-      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                           cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
-      "cudaFuncSetAttribute of attention");
+  context.check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     static_cast<int>(context.shared_memory_per_block())),
+                "cudaFuncSetAttribute of attention");
 }
 
 // ----------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@
 // A block makes every gradient of its (sequence, head), so that no sum depends on the order of
 // blocks. Half precision: half_gradients in attention_backward_half.cu, for as many queries as fit
 // a block. The others: key_gradients, which goes over tiles of as many keys as fit, and for each
-// over the queries.
+// over the queries. Which one it is depends on the sequence alone, so that its bits do not depend
+// on others.
 #include <algorithm>
 #include <type_traits>
 
@@ -126,6 +127,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
     *reinterpret_cast<HeadRows*>(shared) = HeadRows(shape, blockIdx.x, head_of());
   }
   __syncthreads();
+  if (at().queries <= op.short_queries) return;
   const int key_count = at().keys;
   const int query_count = at().queries;
   const int warps = blockDim.x / kWarp;
@@ -424,7 +426,8 @@ void CudaStream::attention_backward(const AttentionBackward& op) {
                        op.head_sums == nullptr ? nullptr : tickets(in.heads),
                        op.d_head_outputs,
                        op.d_probabilities,
-                       nullptr};
+                       nullptr,
+                       0};
   backward.shape.aligned =
       aligned_16({in.query, in.key, in.value, op.d_context, op.head_outputs, op.d_query, op.d_key,
                   op.d_value, op.d_head_outputs},
@@ -432,10 +435,16 @@ void CudaStream::attention_backward(const AttentionBackward& op) {
   if (op.d_query == nullptr && op.d_probabilities == nullptr) {
     each_list(in, op.head_index, true,
               [&](const HeadList& list) { launch_head_gradients(*this, backward, in, list); });
-  } else if (op.d_query == nullptr || !launch_half_gradients(*this, backward, in, op.head_index)) {
-    with_instance(in, [&](auto product, auto dim) {
-      launch<decltype(product), decltype(dim)::value>(*this, backward, in, op.head_index);
-    });
+  } else {
+    if (op.d_query != nullptr) {
+      backward.short_queries =
+          static_cast<int>(launch_half_gradients(*this, backward, in, op.head_index));
+    }
+    if (longest(in.queries) > backward.short_queries) {
+      with_instance(in, [&](auto product, auto dim) {
+        launch<decltype(product), decltype(dim)::value>(*this, backward, in, op.head_index);
+      });
+    }
   }
   const int64_t width = in.heads * in.head_dim;
   const MaskedZeros zeros = {{{op.d_query, op.d_query_stride, false},

@@ -32,7 +32,13 @@ constexpr int kPartialStride = kDim + 8;  // so that no bank is met twice
 /// Steps of the longest products that are unrolled: with more a thread's registers do not suffice.
 constexpr int kUnrolled = 4;
 
-/// Warps that share the queries of one chunk of columns, in dK and dV.
+/// Warps for a sequence with so many queries, a multiple of 32.
+template <int kDim>
+__host__ __device__ constexpr int warps_of(int rows) {
+  const int warps = rows / kRowsOfWarp;
+  return warps < kLeastWarps<kDim> ? kLeastWarps<kDim> : warps < kHalfWarps ? warps : kHalfWarps;
+}
+/// Of these, those that share the queries of one chunk of columns, in dK and dV.
 template <int kDim>
 __host__ __device__ constexpr int splits_of(int warps) {
   return warps / (kDim / 8);
@@ -90,6 +96,7 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
   const int64_t sequence = blockIdx.x;
   const int head = list.head[blockIdx.y];
   const HeadRows at(shape, sequence, head);
+  if (at.queries > rows) return;
   const auto first_row_of = [](int group) {
     return static_cast<int>(group * blockDim.x + again(threadIdx.x)) / kWarp * kRowsOfWarp;
   };
@@ -244,9 +251,9 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
     const Places<kDim> place(shared, again(rows), again(kept));
     const Lane lane(again(threadIdx.x));
     const uint16_t* right_rows = is_key ? place.queries : place.d_outputs;
-    const int splits = splits_of<kDim>(blockDim.x / kWarp);
     const int warp = again(threadIdx.x) / kWarp;
     const int padded = padded_of(at.queries);
+    const int splits = splits_of<kDim>(warps_of<kDim>(padded));
     const int column = warp % kColumns;
     const int split = warp / kColumns;  // none from `splits` on
     const int begin =
@@ -368,16 +375,17 @@ __global__ void __launch_bounds__(kHalfWarps* kWarp)
 }
 
 template <class Half, int kDim>
-bool launch(HalfProduct<Half>, Dim<kDim>, CudaStream& stream, const Backward& op,
-            const AttentionInputs& in, const int32_t* head_index) {
-  const int64_t rows = round_up(longest(in.queries), 32);
-  const int warps =
-      static_cast<int>(std::clamp<int64_t>(rows / kRowsOfWarp, kLeastWarps<kDim>, kHalfWarps));
+int64_t launch(HalfProduct<Half>, Dim<kDim>, CudaStream& stream, const Backward& op,
+               const AttentionInputs& in, const int32_t* head_index) {
   const int64_t limit = stream.context().shared_memory_per_block();
+  int64_t most = kGroups<kDim> * kHalfWarps * kRowsOfWarp;
+  while (most > 0 && half_gradients_shared<kDim>(most, 0, kHalfWarps) > limit) most -= 32;
+  const int64_t rows = round_up(longest(in.queries, most), 32);
+  if (rows == 0) return most;
+  const int warps = warps_of<kDim>(static_cast<int>(rows));
   int64_t kept = op.d_probabilities == nullptr ? 0 : round_up(longest(in.keys), 32);
   if (half_gradients_shared<kDim>(rows, kept, warps) > limit) kept = 0;
   const int64_t shared = half_gradients_shared<kDim>(rows, kept, warps);
-  if (rows > kGroups<kDim> * warps * kRowsOfWarp || shared > limit) return false;
   allow_shared_memory(stream.context(), half_gradients<Half, kDim>, shared);
   each_list(in, head_index, true, [&](const HeadList& list) {
     const dim3 grid(static_cast<unsigned>(in.queries.count), static_cast<unsigned>(list.count));
@@ -387,20 +395,20 @@ bool launch(HalfProduct<Half>, Dim<kDim>, CudaStream& stream, const Backward& op
     stream.launched("attention_backward",
                     {in.queries.count, list.count, longest(in.keys), in.head_dim});
   });
-  return true;
+  return most;
 }
 
 }  // namespace
 
-bool launch_half_gradients(CudaStream& stream, const Backward& op, const AttentionInputs& in,
-                           const int32_t* head_index) {
-  bool launched = false;
-  const auto try_launch = [&](auto product, auto dim) {
-    launched = launch(product, dim, stream, op, in, head_index);
+int64_t launch_half_gradients(CudaStream& stream, const Backward& op, const AttentionInputs& in,
+                              const int32_t* head_index) {
+  int64_t most = 0;
+  const auto launch_one = [&](auto product, auto dim) {
+    most = launch(product, dim, stream, op, in, head_index);
   };
-  if (in.dtype == BERTOLOGY_BFLOAT16) with_dim<BFloat16Product>(in.head_dim, try_launch);
-  if (in.dtype == BERTOLOGY_FLOAT16) with_dim<Float16Product>(in.head_dim, try_launch);
-  return launched;
+  if (in.dtype == BERTOLOGY_BFLOAT16) with_dim<BFloat16Product>(in.head_dim, launch_one);
+  if (in.dtype == BERTOLOGY_FLOAT16) with_dim<Float16Product>(in.head_dim, launch_one);
+  return most;
 }
 
 }  // namespace bertology::cuda

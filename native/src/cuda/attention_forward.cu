@@ -2,7 +2,8 @@
 // on the queries of one head of one sequence, a warp on sixteen of them at a time; scores stay in
 // registers. Where the keys and values of a sequence fit a block's shared memory they stay there,
 // and the queries pass by (forward); else queries stay, their outputs in registers, and keys and
-// values pass by (forward_of_long). Either way every operand is read once.
+// values pass by (forward_of_long). Either way every operand is read once, up to the length that
+// fits. Which one it is depends on the sequence alone, so that its bits do not depend on others.
 #include <algorithm>
 
 #include "cuda/attention.cuh"
@@ -23,13 +24,14 @@ struct Forward {
   float* log_sum_exp;    // by sequence [heads, queries], or null
   float* entropies;      // by sequence [heads, queries], or null
   float* probabilities;  // by sequence [heads, n, n], or null
-  int tile_keys;         // of forward: keys in shared memory
+  int tile_keys;         // of forward: keys in shared memory, those of the longest that it takes
+  int short_keys;        // of forward_of_long: what forward takes
   int groups;            // of forward_of_long: sixteens of queries a warp
 };
 
 /// Keys whose scores a warp holds at a time, as many as registers allow.
 template <int kDim>
-constexpr int kChunk = kDim <= 64 ? 48 : 32;
+constexpr int kChunk = kDim == 64 ? 48 : 32;
 
 /// Warps of a block, as many as registers allow: those of half precision have half as much to hold.
 template <class Product, int kDim>
@@ -81,7 +83,7 @@ __device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<kDim> / 8][
   for (int j = 0; j < kChunk<kDim> / 8; j += 2) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) scores[j][e] = scores[j + 1][e] = 0;
-    if (first + 8 * j >= end) continue;
+    if (first + 8 * j >= end || never(j)) continue;
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
       RowTile<Product, kDim>::multiply_rows(scores[j], scores[j + 1], query.left(k), keys,
@@ -247,7 +249,7 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
   Element* const keys = reinterpret_cast<Element*>(shared);
   Element* const values = keys + op.tile_keys * kDim;
   float* query_shared = reinterpret_cast<float*>(values + op.tile_keys * kDim);
-  if (static_cast<int>(blockIdx.z) * block_rows >= at.queries) return;
+  if (at.keys > op.tile_keys || static_cast<int>(blockIdx.z) * block_rows >= at.queries) return;
 
   const int64_t key_offset = at.first_key * shape.key_stride + at.column;
   const int padded = (at.keys + 15) / 16 * 16;
@@ -339,7 +341,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
   const HeadRows at(shape, sequence, head);
   const int block_rows = op.groups * kMaxWarps * kRowsOfWarp;
   const int block_row = blockIdx.z * block_rows;
-  if (block_row >= at.queries) return;
+  if (at.keys <= op.short_keys || block_row >= at.queries) return;
   const int block_seen = shape.causal ? min(block_row + block_rows, at.keys) : at.keys;
   Element* const queries = reinterpret_cast<Element*>(shared);
   Element* const steps = queries + block_rows * kDim;
@@ -443,41 +445,44 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp)
 }
 
 template <class Product, int kDim>
-void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
-  const int64_t sequences = in.queries.count;
+constexpr int64_t kRowBytes = kDim * sizeof(typename RowTile<Product, kDim>::Element);
+
+/// For the sequences with keys up to `most`.
+template <class Product, int kDim>
+void launch_forward(CudaStream& stream, Forward op, const AttentionInputs& in, int64_t most,
+                    int64_t warp_bytes) {
   const int64_t queries = longest(in.queries);
-  const int64_t keys = longest(in.keys);
-  Context& context = stream.context();
-  const int64_t limit = context.shared_memory_per_block();
-  const int64_t multiprocessors = context.properties().multiProcessorCount;
-  constexpr int64_t kRowBytes = kDim * sizeof(typename RowTile<Product, kDim>::Element);
+  const int64_t keys = longest(in.keys, most);
+  const int64_t multiprocessors = stream.context().properties().multiProcessorCount;
   // Some warps more than there are queries help to load the keys.
   const int64_t warps =
       std::clamp<int64_t>((queries + kRowsOfWarp - 1) / kRowsOfWarp,
                           std::min<int64_t>(4, (keys + 15) / 16), kForwardWarps<Product, kDim>);
   op.tile_keys = static_cast<int>(round_up(keys, 16));
-  const int64_t shared =
-      2 * op.tile_keys * kRowBytes +
-      warps * QueryFragments<Product, kDim>::kSharedFloats * static_cast<int64_t>(sizeof(float));
-  if (shared <= limit) {
-    allow_shared_memory(context, forward<Product, kDim>, shared);
-    each_list(in, nullptr, true, [&](const HeadList& list) {
-      // Blocks that go on with the next queries read the keys once; but all multiprocessors are to
-      // have work.
-      const int64_t steps = (queries + warps * kRowsOfWarp - 1) / (warps * kRowsOfWarp);
-      const int64_t pairs = sequences * list.count;
-      const int64_t fill = (multiprocessors + pairs - 1) / pairs;
-      const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
-                      static_cast<unsigned>(std::min(steps, fill)));
-      forward<Product, kDim>
-          <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(op, list);
-      stream.launched("attention_forward", {sequences, list.count, keys, in.head_dim});
-    });
-    return;
-  }
+  const int64_t shared = 2 * op.tile_keys * kRowBytes<Product, kDim> + warps * warp_bytes;
+  allow_shared_memory(stream.context(), forward<Product, kDim>, shared);
+  each_list(in, nullptr, true, [&](const HeadList& list) {
+    // Blocks that go on with the next queries read the keys once; but all multiprocessors are to
+    // have work.
+    const int64_t steps = (queries + warps * kRowsOfWarp - 1) / (warps * kRowsOfWarp);
+    const int64_t pairs = in.queries.count * list.count;
+    const int64_t fill = (multiprocessors + pairs - 1) / pairs;
+    const dim3 grid(static_cast<unsigned>(in.queries.count), static_cast<unsigned>(list.count),
+                    static_cast<unsigned>(std::min(steps, fill)));
+    forward<Product, kDim>
+        <<<grid, static_cast<unsigned>(warps * kWarp), shared, stream.handle()>>>(op, list);
+    stream.launched("attention_forward", {in.queries.count, list.count, keys, in.head_dim});
+  });
+}
+
+/// For those with more keys than op.short_keys.
+template <class Product, int kDim>
+void launch_forward_of_long(CudaStream& stream, Forward op, const AttentionInputs& in) {
+  const int64_t queries = longest(in.queries);
+  Context& context = stream.context();
   constexpr int64_t kGroupRows = kMaxWarps * kRowsOfWarp;
-  const auto long_shared = [&](int64_t groups) {
-    return (groups * kGroupRows + 4 * kStepKeys<kDim>)*kRowBytes;
+  const auto shared_of = [&](int64_t groups) {
+    return (groups * kGroupRows + 4 * kStepKeys<kDim>)*kRowBytes<Product, kDim>;
   };
   each_list(in, nullptr, true, [&](const HeadList& list) {
     // Blocks with many queries read keys less often; but all multiprocessors are to have work.
@@ -485,20 +490,33 @@ void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
       return (queries + groups * kGroupRows - 1) / (groups * kGroupRows);
     };
     int64_t groups = kLongGroups<kDim>;
-    while (groups > 1 &&
-           (long_shared(groups) > limit || groups * kGroupRows >= queries + kGroupRows ||
-            sequences * list.count * blocks(groups) < multiprocessors)) {
+    while (groups > 1 && (shared_of(groups) > context.shared_memory_per_block() ||
+                          groups * kGroupRows >= queries + kGroupRows ||
+                          in.queries.count * list.count * blocks(groups) <
+                              context.properties().multiProcessorCount)) {
       --groups;
     }
     op.groups = static_cast<int>(groups);
-    allow_shared_memory(context, forward_of_long<Product, kDim>, long_shared(groups));
-    const dim3 grid(static_cast<unsigned>(sequences), static_cast<unsigned>(list.count),
+    allow_shared_memory(context, forward_of_long<Product, kDim>, shared_of(groups));
+    const dim3 grid(static_cast<unsigned>(in.queries.count), static_cast<unsigned>(list.count),
                     static_cast<unsigned>(blocks(groups)));
     forward_of_long<Product, kDim>
-        <<<grid, kMaxWarps * kWarp, long_shared(groups), stream.handle()>>>(op, list);
+        <<<grid, kMaxWarps * kWarp, shared_of(groups), stream.handle()>>>(op, list);
     stream.launched("attention_forward of long sequences",
-                    {sequences, list.count, keys, in.head_dim});
+                    {in.queries.count, list.count, longest(in.keys), in.head_dim});
   });
+}
+
+template <class Product, int kDim>
+void launch(CudaStream& stream, Forward op, const AttentionInputs& in) {
+  const int64_t warp_bytes =
+      QueryFragments<Product, kDim>::kSharedFloats * static_cast<int64_t>(sizeof(float));
+  const int64_t room =
+      stream.context().shared_memory_per_block() - kForwardWarps<Product, kDim> * warp_bytes;
+  const int64_t most = room / (2 * kRowBytes<Product, kDim>) / 16 * 16;
+  op.short_keys = static_cast<int>(most);
+  if (longest(in.keys, most) > 0) launch_forward<Product, kDim>(stream, op, in, most, warp_bytes);
+  if (longest(in.keys) > most) launch_forward_of_long<Product, kDim>(stream, op, in);
 }
 
 }  // namespace
@@ -512,6 +530,7 @@ void CudaStream::attention_forward(const AttentionForward& op) {
                      op.log_sum_exp,
                      op.entropies,
                      op.probabilities,
+                     0,
                      0,
                      0};
   forward.shape.aligned = aligned_16({in.query, in.key, in.value, op.context, op.head_outputs},

@@ -19,6 +19,10 @@ __device__ __forceinline__ int again(int number) {
   return number;
 }
 
+/// False, since blocks are whole warps, but ptxas does not know. It delays additions as far as it
+/// can, until registers do not suffice: across a branch it cannot. For every i another condition.
+__device__ __forceinline__ bool never(int i) { return blockDim.x == static_cast<unsigned>(1 + i); }
+
 // ----------------------------------------------------------------------------------------------
 // accesses of 8 and 16 bytes, which the compiler takes apart now and then
 
@@ -169,10 +173,11 @@ struct FloatTile {
                                                           int first, Lane lane) {
 #pragma unroll
     for (int u = 0; u < kDim / 32; ++u) {
+      if (never(u)) continue;  // four products at a time
       const Columns columns(tile, first, u, lane);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        Product::multiply(sum[4 * u + i], left, Product::right(columns.product(i)));
+        Product::add(sum[4 * u + i], left, Product::right(columns.product(i)));
       }
     }
   }
@@ -183,8 +188,8 @@ struct FloatTile {
                                                        int first, int part, Lane lane) {
     const Left left = Product::left(Product::keep(upper, lower));
     const SixteenColumns columns(tile, first, part, lane);
-    Product::multiply(sum[0], left, Product::right(columns.product(0)));
-    Product::multiply(sum[1], left, Product::right(columns.product(1)));
+    Product::add(sum[0], left, Product::right(columns.product(0)));
+    Product::add(sum[1], left, Product::right(columns.product(1)));
   }
   /// to[g or g + 8] = factor times the results of multiply_part, or grows by them. Rows from `rows`
   /// on and columns from `dim` on are not there.

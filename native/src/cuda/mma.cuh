@@ -106,6 +106,7 @@ struct FloatProduct {
     divide(v.w, &split.big[1][1], &split.small[1][1]);
     return split;
   }
+  /// For sums of few products: tensor cores round them toward zero, so that long ones drift.
   static __device__ __forceinline__ void multiply(float (&sum)[4], const Left& a, const Right& b) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -113,6 +114,13 @@ struct FloatProduct {
       instruction(sum, a.big[half], b.small[half]);
       instruction(sum, a.big[half], b.big[half]);
     }
+  }
+  /// For sums of many: the tensor core's own starts from 0.
+  static __device__ __forceinline__ void add(float (&sum)[4], const Left& a, const Right& b) {
+    float own[4] = {};
+    multiply(own, a, b);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) sum[e] += own[e];
   }
 
  private:

@@ -612,6 +612,49 @@ TEST(Attention, LargeScoresAreProbabilitiesAndOneKeyHasNoEntropy) {
   }
 }
 
+/// Its length alone decides which kernel works on a sequence, and in which order.
+TEST(Attention, SequencesDoNotChangeEachOther) {
+  const std::shared_ptr<Stream> stream = roomy_stream();
+  // The shorter of each two fits what the longer does not, somewhere.
+  const std::vector<std::pair<int64_t, int64_t>> lengths = {{100, 330}, {100, 260}, {40, 520}};
+  for (const DeviceCase& device_case : device_cases()) {
+    if (!backend().supports(device_case.dtype)) continue;
+    for (const auto& [length, other] : lengths) {
+      for (const bool first : {true, false}) {
+        SCOPED_TRACE(text(device_case.name, " ", length, first ? " before " : " after ", other));
+        const size_t width = 64;
+        const Layer both(
+            5, first ? std::vector<int64_t>{length, other} : std::vector<int64_t>{other, length}, 1,
+            64, false, {0.5f});
+        Layer alone(6, {length}, 1, 64, false, {0.5f});
+        const size_t start = first ? 0 : static_cast<size_t>(other);
+        const size_t count = static_cast<size_t>(length);
+        const auto rows = [&](const std::vector<float>& of, size_t row_width) {
+          const auto begin = of.begin() + static_cast<ptrdiff_t>(start * row_width);
+          return std::vector<float>(begin, begin + static_cast<ptrdiff_t>(count * row_width));
+        };
+        alone.query = rows(both.query, width);
+        alone.key_value = rows(both.key_value, 2 * width);
+        alone.d_context = rows(both.d_context, width);
+        OnDevice device{*stream};
+        Results expected(alone, true), actual(both, true);
+        expected.run(*stream, device, alone, device_case.dtype, true);
+        actual.run(*stream, device, both, device_case.dtype, true);
+        EXPECT_EQ(rows(actual.context, width), expected.context);
+        EXPECT_EQ(rows(actual.dq, width), expected.dq);
+        EXPECT_EQ(rows(actual.dkv, 2 * width), expected.dkv);
+        const size_t pairs = first ? 0 : static_cast<size_t>(other * other);
+        EXPECT_EQ(part(actual.probabilities, static_cast<int64_t>(pairs), length * length),
+                  expected.probabilities);
+        EXPECT_EQ(part(actual.d_probabilities, static_cast<int64_t>(pairs), length * length),
+                  expected.d_probabilities);
+        EXPECT_EQ(actual.gradients[first ? 0 : static_cast<size_t>(actual.stride)],
+                  expected.gradients[0]);
+      }
+    }
+  }
+}
+
 TEST(Attention, WhatIsNotANumberStaysSo) {
   const std::shared_ptr<Stream> stream = roomy_stream();
   for (const DeviceCase& device_case : device_cases()) {
