@@ -31,8 +31,8 @@ std::string unusable(cudaError_t status) {
   return reason_of(status);
 }
 
-/// Whether the device cannot be used any more in this process: a kernel failed, or the device
-/// itself.
+}  // namespace
+
 bool is_fatal(cudaError_t status) {
   switch (status) {
     case cudaErrorIllegalAddress:
@@ -60,7 +60,11 @@ bool is_fatal(cudaError_t status) {
   }
 }
 
-}  // namespace
+std::string kernel_text(const char* kernel, const std::vector<int64_t>& shape) {
+  std::string sizes;
+  for (const int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+  return text("kernel ", kernel, " [", sizes, "]");
+}
 
 int32_t device_count(std::string* why) {
   int count = 0;
@@ -222,10 +226,10 @@ PinnedRange::PinnedRange(Context& context, void* host, int64_t bytes)
     }
     context.pinned_.erase(start);
   }
-  // Not every system can. And where a registration of somebody else's is, it may be of pages that
-  // lay at these addresses before.
+  // Not every system can, or lets a process lock so much memory. And where a registration of
+  // somebody else's is, it may be of pages that lay at these addresses before.
   if (status == cudaErrorHostMemoryAlreadyRegistered || status == cudaErrorNotSupported ||
-      status == cudaErrorNotPermitted) {
+      status == cudaErrorNotPermitted || status == cudaErrorOperatingSystem) {
     cudaGetLastError();
     return;
   }

@@ -12,8 +12,16 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <vector>
 
 namespace bertology::cuda {
+
+/// Whether the device cannot be used any more in this process: a kernel failed, or the device
+/// itself.
+bool is_fatal(cudaError_t status);
+
+/// How errors name a kernel.
+std::string kernel_text(const char* kernel, const std::vector<int64_t>& shape);
 
 /// Devices that can be opened; 0 with the reason in `why`: no driver, too old a driver, no device.
 int32_t device_count(std::string* why);
