@@ -1,5 +1,7 @@
 #include "cuda/context.h"
 
+#include <cudaTypedefs.h>
+
 #include <utility>
 
 #include "base/error.h"
@@ -30,6 +32,45 @@ std::string unusable(cudaError_t status) {
   }
   return reason_of(status);
 }
+
+/// The context that a thread has in the driver, which is what all users of CUDA in a process share.
+/// The runtime can only tell which device it would use.
+class DriverContexts {
+ public:
+  static const DriverContexts& get() {
+    static const DriverContexts contexts;
+    return contexts;
+  }
+
+  /// Whether it could be told. None is null.
+  bool current(CUcontext* context) const {
+    return get_ != nullptr && set_ != nullptr && get_(context) == CUDA_SUCCESS;
+  }
+  void make_current(CUcontext context) const { set_(context); }
+
+ private:
+  DriverContexts() {
+    look_up("cuCtxGetCurrent", get_);
+    look_up("cuCtxSetCurrent", set_);
+  }
+
+  template <class Function>
+  static void look_up(const char* name, Function& function) {
+    constexpr unsigned int kSince = 4000;
+    void* found = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    const cudaError_t status =
+        cudaGetDriverEntryPointByVersion(name, &found, kSince, cudaEnableDefault, &result);
+    if (status == cudaSuccess) {
+      function = reinterpret_cast<Function>(found);
+    } else {
+      cudaGetLastError();
+    }
+  }
+
+  PFN_cuCtxGetCurrent_v4000 get_ = nullptr;
+  PFN_cuCtxSetCurrent_v4000 set_ = nullptr;
+};
 
 }  // namespace
 
@@ -128,19 +169,20 @@ bool Context::is_pinned(const void* host, int64_t bytes) const {
 }
 
 Current::Current(Context& context) {
-  context.check(cudaGetDevice(&before_), "cudaGetDevice");
+  restores_ = DriverContexts::get().current(&before_);
   // The first call for a device starts it, for which there may be no memory.
   context.check(cudaSetDevice(context.ordinal()), "cudaSetDevice");
 }
 
 Current::Current(Context& context, std::nothrow_t) noexcept {
-  if (cudaGetDevice(&before_) != cudaSuccess) before_ = -1;
-  if (cudaSetDevice(context.ordinal()) != cudaSuccess) before_ = -1;
-  if (before_ < 0) cudaGetLastError();
+  restores_ = DriverContexts::get().current(&before_);
+  if (cudaSetDevice(context.ordinal()) == cudaSuccess) return;
+  cudaGetLastError();
+  restores_ = false;
 }
 
 Current::~Current() {
-  if (before_ >= 0 && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+  if (restores_) DriverContexts::get().make_current(before_);
 }
 
 // ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 // runtime hands out. All calls of the runtime are checked here.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <atomic>
@@ -69,7 +70,9 @@ class Context {
   std::function<bool()> reclaim_;
 };
 
-/// Makes a device current in the calling thread while it lives.
+/// Makes a device current in the calling thread while it lives. Then the thread has the driver's
+/// context back that it had before, or none: choosing the device it would have used by default
+/// would start that device, which takes hundreds of megabytes of its memory.
 class Current {
  public:
   explicit Current(Context& context);
@@ -80,7 +83,8 @@ class Current {
   Current& operator=(const Current&) = delete;
 
  private:
-  int before_ = -1;
+  bool restores_ = false;
+  CUcontext before_ = nullptr;
 };
 
 // The owners' device must be current when they are made; when they go they see to it themselves,

@@ -111,7 +111,10 @@ CublasHandle::CublasHandle(Context& context, cudaStream_t stream)
   }
 }
 
-CublasHandle::~CublasHandle() { functions_.destroy(handle_); }
+CublasHandle::~CublasHandle() {
+  const Current current(context_, std::nothrow);
+  functions_.destroy(handle_);
+}
 
 void CublasHandle::check(int status, const char* call) {
   if (status == kSuccess) return;
