@@ -13,24 +13,25 @@ namespace {
 /// "13.0" of 13000
 std::string version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }
 
+/// What a call failed for, with the versions of the driver where they matter.
 std::string reason_of(cudaError_t status) {
-  return text(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
-}
-
-/// What keeps CUDA from being used at all, with the versions that matter.
-std::string unusable(cudaError_t status) {
+  const std::string reason = text(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
+  // A driver may be newer or older than the runtime's minor version, but does not compile what a
+  // newer compiler wrote.
+  const bool compiles = status != cudaErrorUnsupportedPtxVersion;
+  if (status != cudaErrorInsufficientDriver && status != cudaErrorNoDevice && compiles)
+    return reason;
   int driver = 0;
   int runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
   cudaGetLastError();
-  if (driver == 0)
-    return "no CUDA driver was found; one for CUDA " + version_text(runtime) + " is needed";
-  if (status == cudaErrorInsufficientDriver) {
-    return "the driver is for CUDA " + version_text(driver) + "; one for CUDA " +
-           version_text(runtime / 1000 * 1000) + " or newer is needed";
-  }
-  return reason_of(status);
+  const std::string needed = "; one for CUDA " +
+                             version_text(compiles ? runtime / 1000 * 1000 : runtime) +
+                             " or newer is needed";
+  if (driver == 0) return "no CUDA driver was found" + needed;
+  if (status == cudaErrorNoDevice) return reason;
+  return reason + ": the driver is for CUDA " + version_text(driver) + needed;
 }
 
 /// The context that a thread has in the driver, which is what all users of CUDA in a process share.
@@ -111,7 +112,7 @@ int32_t device_count(std::string* why) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess && count > 0) return count;
-  *why = status == cudaSuccess ? "the driver shows no device" : unusable(status);
+  *why = status == cudaSuccess ? "the driver shows no device" : reason_of(status);
   return 0;
 }
 
