@@ -173,6 +173,7 @@ Current::Current(Context& context) {
   restores_ = DriverContexts::get().current(&before_);
   // The first call for a device starts it, for which there may be no memory.
   context.check(cudaSetDevice(context.ordinal()), "cudaSetDevice");
+  cudaGetLastError();  // what other users of CUDA left in this thread is not ours
 }
 
 Current::Current(Context& context, std::nothrow_t) noexcept {
