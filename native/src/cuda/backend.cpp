@@ -101,7 +101,6 @@ std::unique_ptr<PinnedMemory> CudaBackend::pin(void* host, int64_t bytes) {
 std::shared_ptr<Stream> CudaBackend::stream() {
   context_.check_alive();
   const auto current = std::make_shared<Current>(context_);  // until the run ends
-  cudaGetLastError();  // what other users of CUDA left in this thread is not this run's
   std::unique_ptr<CudaStream> stream;
   {
     const std::lock_guard<std::mutex> lock(streams_mutex_);

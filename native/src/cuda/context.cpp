@@ -1,5 +1,7 @@
 #include "cuda/context.h"
 
+#include <cudaTypedefs.h>
+
 #include <utility>
 
 #include "base/error.h"
@@ -11,28 +13,68 @@ namespace {
 /// "13.0" of 13000
 std::string version_text(int version) { return text(version / 1000, ".", version % 1000 / 10); }
 
+/// What a call failed for, with the versions of the driver where they matter.
 std::string reason_of(cudaError_t status) {
-  return text(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
-}
-
-/// What keeps CUDA from being used at all, with the versions that matter.
-std::string unusable(cudaError_t status) {
+  const std::string reason = text(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
+  // A driver may be newer or older than the runtime's minor version, but does not compile what a
+  // newer compiler wrote.
+  const bool compiles = status != cudaErrorUnsupportedPtxVersion;
+  if (status != cudaErrorInsufficientDriver && status != cudaErrorNoDevice && compiles)
+    return reason;
   int driver = 0;
   int runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
   cudaGetLastError();
-  if (driver == 0)
-    return "no CUDA driver was found; one for CUDA " + version_text(runtime) + " is needed";
-  if (status == cudaErrorInsufficientDriver) {
-    return "the driver is for CUDA " + version_text(driver) + "; one for CUDA " +
-           version_text(runtime / 1000 * 1000) + " or newer is needed";
-  }
-  return reason_of(status);
+  const std::string needed = "; one for CUDA " +
+                             version_text(compiles ? runtime / 1000 * 1000 : runtime) +
+                             " or newer is needed";
+  if (driver == 0) return "no CUDA driver was found" + needed;
+  if (status == cudaErrorNoDevice) return reason;
+  return reason + ": the driver is for CUDA " + version_text(driver) + needed;
 }
 
-/// Whether the device cannot be used any more in this process: a kernel failed, or the device
-/// itself.
+/// The context that a thread has in the driver, which is what all users of CUDA in a process share.
+/// The runtime can only tell which device it would use.
+class DriverContexts {
+ public:
+  static const DriverContexts& get() {
+    static const DriverContexts contexts;
+    return contexts;
+  }
+
+  /// Whether it could be told. None is null.
+  bool current(CUcontext* context) const {
+    return get_ != nullptr && set_ != nullptr && get_(context) == CUDA_SUCCESS;
+  }
+  void make_current(CUcontext context) const { set_(context); }
+
+ private:
+  DriverContexts() {
+    look_up("cuCtxGetCurrent", get_);
+    look_up("cuCtxSetCurrent", set_);
+  }
+
+  template <class Function>
+  static void look_up(const char* name, Function& function) {
+    constexpr unsigned int kSince = 4000;
+    void* found = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    const cudaError_t status =
+        cudaGetDriverEntryPointByVersion(name, &found, kSince, cudaEnableDefault, &result);
+    if (status == cudaSuccess) {
+      function = reinterpret_cast<Function>(found);
+    } else {
+      cudaGetLastError();
+    }
+  }
+
+  PFN_cuCtxGetCurrent_v4000 get_ = nullptr;
+  PFN_cuCtxSetCurrent_v4000 set_ = nullptr;
+};
+
+}  // namespace
+
 bool is_fatal(cudaError_t status) {
   switch (status) {
     case cudaErrorIllegalAddress:
@@ -60,13 +102,17 @@ bool is_fatal(cudaError_t status) {
   }
 }
 
-}  // namespace
+std::string kernel_text(const char* kernel, const std::vector<int64_t>& shape) {
+  std::string sizes;
+  for (const int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+  return text("kernel ", kernel, " [", sizes, "]");
+}
 
 int32_t device_count(std::string* why) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaSuccess && count > 0) return count;
-  *why = status == cudaSuccess ? "the driver shows no device" : unusable(status);
+  *why = status == cudaSuccess ? "the driver shows no device" : reason_of(status);
   return 0;
 }
 
@@ -124,19 +170,21 @@ bool Context::is_pinned(const void* host, int64_t bytes) const {
 }
 
 Current::Current(Context& context) {
-  context.check(cudaGetDevice(&before_), "cudaGetDevice");
+  restores_ = DriverContexts::get().current(&before_);
   // The first call for a device starts it, for which there may be no memory.
   context.check(cudaSetDevice(context.ordinal()), "cudaSetDevice");
+  cudaGetLastError();  // what other users of CUDA left in this thread is not ours
 }
 
 Current::Current(Context& context, std::nothrow_t) noexcept {
-  if (cudaGetDevice(&before_) != cudaSuccess) before_ = -1;
-  if (cudaSetDevice(context.ordinal()) != cudaSuccess) before_ = -1;
-  if (before_ < 0) cudaGetLastError();
+  restores_ = DriverContexts::get().current(&before_);
+  if (cudaSetDevice(context.ordinal()) == cudaSuccess) return;
+  cudaGetLastError();
+  restores_ = false;
 }
 
 Current::~Current() {
-  if (before_ >= 0 && cudaSetDevice(before_) != cudaSuccess) cudaGetLastError();
+  if (restores_) DriverContexts::get().make_current(before_);
 }
 
 // ----------------------------------------------------------------------------------------------
@@ -222,10 +270,10 @@ PinnedRange::PinnedRange(Context& context, void* host, int64_t bytes)
     }
     context.pinned_.erase(start);
   }
-  // Not every system can. And where a registration of somebody else's is, it may be of pages that
-  // lay at these addresses before.
+  // Not every system can, or lets a process lock so much memory. And where a registration of
+  // somebody else's is, it may be of pages that lay at these addresses before.
   if (status == cudaErrorHostMemoryAlreadyRegistered || status == cudaErrorNotSupported ||
-      status == cudaErrorNotPermitted) {
+      status == cudaErrorNotPermitted || status == cudaErrorOperatingSystem) {
     cudaGetLastError();
     return;
   }

@@ -2,6 +2,7 @@
 // runtime hands out. All calls of the runtime are checked here.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 #include <atomic>
@@ -12,8 +13,16 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <vector>
 
 namespace bertology::cuda {
+
+/// Whether the device cannot be used any more in this process: a kernel failed, or the device
+/// itself.
+bool is_fatal(cudaError_t status);
+
+/// How errors name a kernel.
+std::string kernel_text(const char* kernel, const std::vector<int64_t>& shape);
 
 /// Devices that can be opened; 0 with the reason in `why`: no driver, too old a driver, no device.
 int32_t device_count(std::string* why);
@@ -61,7 +70,9 @@ class Context {
   std::function<bool()> reclaim_;
 };
 
-/// Makes a device current in the calling thread while it lives.
+/// Makes a device current in the calling thread while it lives. Then the thread has the driver's
+/// context back that it had before, or none: choosing the device it would have used by default
+/// would start that device, which takes hundreds of megabytes of its memory.
 class Current {
  public:
   explicit Current(Context& context);
@@ -72,7 +83,8 @@ class Current {
   Current& operator=(const Current&) = delete;
 
  private:
-  int before_ = -1;
+  bool restores_ = false;
+  CUcontext before_ = nullptr;
 };
 
 // The owners' device must be current when they are made; when they go they see to it themselves,

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <library_types.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <vector>
@@ -35,6 +36,41 @@ int64_t workspace_bytes(int compute_capability) {
   return int64_t{compute_capability == 90 ? 32 : compute_capability >= 100 ? 12 : 4} << 20;
 }
 
+/// Folders of toolkits that the system's loader may not know.
+std::vector<std::string> toolkit_folders() {
+  std::vector<std::string> folders;
+  for (const char* variable : {"CUDA_HOME", "CUDA_PATH"}) {
+    const char* root = std::getenv(variable);
+    if (root != nullptr && *root != 0) folders.push_back(std::string(root) + "/lib64/");
+  }
+  folders.emplace_back("/usr/local/cuda/lib64/");
+  return folders;
+}
+
+/// The first of some files that can be loaded, or null, with the loader's `problems`.
+void* load(const std::vector<std::string>& names, std::string* problems) {
+  for (const std::string& name : names) {
+    void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library != nullptr) return library;
+    *problems += (problems->empty() ? "" : "; ") + std::string(dlerror());
+  }
+  return nullptr;
+}
+
+/// The same of a toolkit, where there is one.
+void* load_of_toolkit(const std::vector<std::string>& names, std::string* problems) {
+  for (const std::string& folder : toolkit_folders()) {
+    for (const std::string& name : names) {
+      if (access((folder + name).c_str(), F_OK) != 0) continue;
+      // It needs the library beside it, which the loader would not look for there.
+      const std::string beside = "libcublasLt" + name.substr(name.find(".so"));
+      dlopen((folder + beside).c_str(), RTLD_NOW | RTLD_LOCAL);
+      if (void* library = load({folder + name}, problems)) return library;
+    }
+  }
+  return nullptr;
+}
+
 template <class Function>
 bool look_up(void* library, const char* name, Function& function) {
   function = reinterpret_cast<Function>(dlsym(library, name));
@@ -51,19 +87,16 @@ const Cublas& Cublas::get() {
 Cublas::Cublas() {
   const std::string own = "matrix products: own tensor-core kernels (cuBLAS ";
   const char* named = std::getenv("BERTOLOGY_CUBLAS");
+  const bool searched = named == nullptr || *named == 0;
   std::vector<std::string> names = {"libcublas.so.13", "libcublas.so.12"};
-  if (named != nullptr && *named != 0) names = {named};
+  if (!searched) names = {named};
   if (names[0] == "none") {
     description_ = own + "is turned off by BERTOLOGY_CUBLAS)";
     return;
   }
-  void* library = nullptr;
   std::string problems;
-  for (const std::string& name : names) {
-    library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library != nullptr) break;
-    problems += (problems.empty() ? "" : "; ") + std::string(dlerror());
-  }
+  void* library = load(names, &problems);
+  if (library == nullptr && searched) library = load_of_toolkit(names, &problems);
   if (library == nullptr) {
     description_ = own + "was not found: " + problems + ")";
     return;
@@ -105,13 +138,30 @@ CublasHandle::CublasHandle(Context& context, cudaStream_t stream)
                                      static_cast<size_t>(workspace_.bytes())),
             "cublasSetWorkspace");
     }
+    first_product();
   } catch (...) {
     functions_.destroy(handle_);
     throw;
   }
 }
 
-CublasHandle::~CublasHandle() { functions_.destroy(handle_); }
+CublasHandle::~CublasHandle() {
+  const Current current(context_, std::nothrow);
+  functions_.destroy(handle_);
+}
+
+// The first product loads kernels, for which the driver takes memory: not in the middle of a run.
+void CublasHandle::first_product() {
+  constexpr int kSize = 16;
+  const DeviceBuffer matrix(context_, kSize * kSize * 4, "cuBLAS's first product");
+  const DeviceBuffer result(context_, kSize * kSize * 4, "cuBLAS's first product");
+  Product product;
+  product.right = matrix.data();
+  product.right_stride = product.result_stride = kSize;
+  product.rows = product.columns = product.depth = kSize;
+  multiply(BERTOLOGY_FLOAT32, false, product, matrix.data(), kSize,
+           static_cast<float*>(result.data()));
+}
 
 void CublasHandle::check(int status, const char* call) {
   if (status == kSuccess) return;

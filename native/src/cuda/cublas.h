@@ -11,7 +11,7 @@
 namespace bertology::cuda {
 
 /// The library, once for the process. The environment variable BERTOLOGY_CUBLAS names the file to
-/// load, or says "none".
+/// load, or says "none"; else it is looked for where the system's loader does, then in toolkits.
 class Cublas {
  public:
   static const Cublas& get();
@@ -57,6 +57,7 @@ class CublasHandle {
                 int64_t left_stride, float* to);
 
  private:
+  void first_product();
   void check(int status, const char* call);
 
   Context& context_;

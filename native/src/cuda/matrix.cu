@@ -131,9 +131,9 @@ void widen(DType dtype, const void* from, int64_t count, float* to) {
 }
 
 /// Waits for what was queued on the default stream: others do not wait for it by themselves.
-void finish(Context& context, const char* kernel) {
-  context.check(cudaGetLastError(), kernel);
-  context.check(cudaStreamSynchronize(nullptr), kernel);
+void finish(Context& context, const std::string& queued) {
+  context.check(cudaGetLastError(), queued.c_str());
+  context.check(cudaStreamSynchronize(nullptr), queued.c_str());
 }
 
 /// Calls body(first, count, staging) for pieces of `count` elements, with room for them.
@@ -180,7 +180,7 @@ void Matrix::set(int part, const float* rows) {
     context.check(cudaMemcpy(staging, rows + first, float_bytes(piece), cudaMemcpyHostToDevice),
                   "cudaMemcpy to the device");
     round_rows(nullptr, dtype_, staging, piece, 1, piece, to + first * size_of(dtype_));
-    finish(context, "kernel round_rows");
+    finish(context, kernel_text("round_rows", {1, piece}));
   });
 }
 
@@ -194,7 +194,7 @@ std::unique_ptr<Matrix> Matrix::borrow(CudaBackend& backend, const float* rows, 
   matrix->memory_ = DeviceBuffer(backend.context(), count * size_of(dtype), "a weight matrix");
   matrix->rows_ = matrix->memory_.data();
   round_rows(nullptr, dtype, rows, count, 1, count, matrix->memory_.data());
-  finish(backend.context(), "kernel round_rows");
+  finish(backend.context(), kernel_text("round_rows", {outputs, inputs}));
   return matrix;
 }
 
@@ -205,9 +205,10 @@ void Matrix::unpack(float* rows) const {
   if (dtype_ == BERTOLOGY_FLOAT32) return backend_.download(rows, rows_, count * size_of(dtype_));
   in_pieces(context, count, [&](int64_t first, int64_t piece, float* staging) {
     widen(dtype_, static_cast<const char*>(rows_) + first * size_of(dtype_), piece, staging);
-    context.check(cudaGetLastError(), "kernel widen_rows");
+    const std::string kernel = kernel_text("widen_rows", {1, piece});
+    context.check(cudaGetLastError(), kernel.c_str());
     context.check(cudaMemcpy(rows + first, staging, float_bytes(piece), cudaMemcpyDeviceToHost),
-                  "cudaMemcpy to the host");
+                  ("cudaMemcpy to the host, behind " + kernel).c_str());
   });
 }
 
@@ -258,13 +259,13 @@ class Matrix::Gather final : public PackedMatrix::Cut {
     E* old = static_cast<E*>(matrix_.memory_.data());
     if (space_->memory.bytes() < bytes_) {
       compact_kernel<<<1, kThreads>>>(old, matrix_.inputs_, rows, kept_rows, columns, kept_columns);
-      return finish(context, "kernel compact_matrix");
+      return finish(context, kernel_text("compact_matrix", {outputs_, inputs_}));
     }
     if (bytes_ > 0) {
       const dim3 grid(blocks_for(inputs_), grid_rows(outputs_));
       gather_kernel<<<grid, kThreads>>>(old, matrix_.inputs_, rows, kept_rows, columns,
                                         kept_columns, static_cast<E*>(space_->memory.data()));
-      finish(context, "kernel gather_matrix");
+      finish(context, kernel_text("gather_matrix", {outputs_, inputs_}));
     }
     matrix_.memory_ = DeviceBuffer();
     try {

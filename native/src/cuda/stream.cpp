@@ -15,14 +15,6 @@ constexpr int64_t kTicketBytes = kMostTickets * static_cast<int64_t>(sizeof(int3
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-std::string shape_text(const int64_t* begin, const int64_t* end) {
-  std::string shape;
-  for (const int64_t* size = begin; size != end; ++size) {
-    shape += (shape.empty() ? "" : ", ") + std::to_string(*size);
-  }
-  return "[" + shape + "]";
-}
-
 }  // namespace
 
 CudaStream::CudaStream(CudaBackend& backend)
@@ -32,7 +24,8 @@ CudaStream::CudaStream(CudaBackend& backend)
 void CudaStream::check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) return;
   const bool kernel = kernel_ != nullptr && status != cudaErrorMemoryAllocation;
-  context().check(status, kernel ? text(call, ", behind ", last_kernel()).c_str() : call);
+  const std::string behind = kernel ? ", behind " + kernel_text(kernel_, kernel_shape_) : "";
+  context().check(status, (call + behind).c_str());
 }
 
 void CudaStream::queued(cudaError_t status, const char* call) {
@@ -139,15 +132,12 @@ void CudaStream::copy(float* to, const float* from, int64_t count) {
 
 void CudaStream::launched(const char* kernel, std::initializer_list<int64_t> shape) {
   idle_ = false;
+  const cudaError_t status = cudaGetLastError();
+  // What leaves the device unusable was done by a kernel that ran, not by one that was to start.
+  if (is_fatal(status)) check(status, ("the launch of " + kernel_text(kernel, shape)).c_str());
+  if (status != cudaSuccess) context().check(status, kernel_text(kernel, shape).c_str());
   kernel_ = kernel;
   kernel_shape_.assign(shape);
-  const cudaError_t status = cudaGetLastError();
-  if (status != cudaSuccess) context().check(status, last_kernel().c_str());
-}
-
-std::string CudaStream::last_kernel() const {
-  return text("kernel ", kernel_, " ",
-              shape_text(kernel_shape_.data(), kernel_shape_.data() + kernel_shape_.size()));
 }
 
 void CudaStream::synchronize() {

@@ -57,8 +57,8 @@ class CudaStream final : public Stream {
   Context& context() const { return backend_.context(); }
   cudaStream_t handle() const { return stream_.get(); }
 
-  /// After each kernel launch: throws if it was refused, naming the kernel and its shapes, which
-  /// are remembered in case it fails while it runs.
+  /// After each kernel launch: throws if it was refused, naming the kernel and its shapes, or if a
+  /// kernel before it has failed, naming both. They are remembered in case it fails while it runs.
   void launched(const char* kernel, std::initializer_list<int64_t> shape);
 
   /// Device memory for the next operation of this stream, which reserve() has taken: what was there
@@ -86,7 +86,6 @@ class CudaStream final : public Stream {
   void queued(cudaError_t status, const char* call);
   /// What the operations so far left here; they must have ended.
   void forget() noexcept;
-  std::string last_kernel() const;
   void check(cudaError_t status, const char* call);
 
   CudaBackend& backend_;

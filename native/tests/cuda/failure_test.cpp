@@ -4,11 +4,13 @@
 
 #include <functional>
 #include <optional>
+#include <thread>
 
 #include "api/handles.h"
 #include "base/error.h"
 #include "cuda/plugin.h"
 #include "cuda/runtime_counts.h"
+#include "ops/rows.h"
 #include "tiny_model.h"
 
 namespace bertology::testing {
@@ -19,7 +21,12 @@ constexpr int kInvalidValue = 1;
 constexpr int kMemoryAllocation = 2;
 constexpr int kInsufficientDriver = 35;
 constexpr int kNoDevice = 100;
+constexpr int kUnsupportedPtxVersion = 222;
+constexpr int kOperatingSystem = 304;
+constexpr int kAlreadyRegistered = 712;
 constexpr int kLaunchFailure = 719;
+constexpr int kNotPermitted = 800;
+constexpr int kNotSupported = 801;
 
 /// The C interface's error of a failed call, or what a backend threw.
 struct Failure {
@@ -51,6 +58,9 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+/// What a run gives, capture by capture.
+using Results = std::vector<std::vector<float>>;
+
 class CudaFailureTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -68,8 +78,11 @@ class CudaFailureTest : public ::testing::Test {
   }
 
   /// A device of its own, that is: what happens to it happens to no other test.
-  std::unique_ptr<bertology_device> open() {
-    return std::make_unique<bertology_device>(bertology_device{plugin_->open(0)});
+  std::unique_ptr<bertology_device> open(int32_t ordinal = 0) {
+    return std::make_unique<bertology_device>(bertology_device{plugin_->open(ordinal)});
+  }
+  static bool with_cublas(const bertology_device& device) {
+    return contains(device.backend->description(), "products: cuBLAS");
   }
 
   void* library_ = nullptr;
@@ -115,8 +128,8 @@ class CudaInjectionTest : public CudaFailureTest {
   }
 
   /// For n from 1 until there are no more calls of this name: body(n), which arms the n-th to fail,
-  /// makes the calls and returns disarm().
-  void each_failure(const char* call, int code, const std::function<bool(int)>& body) {
+  /// makes the calls and returns disarm(). Says how many there were.
+  int each_failure(const char* call, int code, const std::function<bool(int)>& body) {
     constexpr int kMany = 2000;
     int n = 0;
     for (bool more = true; more && n < kMany && !HasFailure();) {
@@ -125,7 +138,13 @@ class CudaInjectionTest : public CudaFailureTest {
       more = body(n);
     }
     EXPECT_LT(n, kMany) << call;
+    return n - 1;
   }
+
+  /// A life of a model, which gives the results of all heads and of those left by pruning.
+  using Life = std::function<void(Results& whole, Results& pruned)>;
+  /// Makes each of these calls fail: all of them come, and nothing leaks.
+  void calls_may_fail(const std::vector<const char*>& calls, const Life& life);
 
  private:
   template <class Function>
@@ -140,34 +159,29 @@ class CudaInjectionTest : public CudaFailureTest {
   int armed_ = 0;
 };
 
-/// Calls that take, start or wait for something, by name.
-const char* const kCalls[] = {"cudaGetDeviceProperties",
-                              "cudaGetDevice",
-                              "cudaSetDevice",
-                              "cudaStreamCreateWithFlags",
-                              "cudaEventCreateWithFlags",
-                              "cudaMalloc",
-                              "cudaHostAlloc",
-                              "cudaHostRegister",
-                              "cudaMemcpyAsync",
-                              "cudaMemcpy",
-                              "cudaMemsetAsync",
-                              "cudaFuncSetAttribute",
-                              "cudaLaunchKernel",
-                              "cudaEventRecord",
-                              "cudaEventSynchronize",
-                              "cudaStreamSynchronize",
-                              "cublasCreate",
-                              "cublasSgemm",
-                              "cublasGemmEx"};
+/// Calls that take, start or wait for something, by the name that the injection knows.
+const std::vector<const char*> kCalls = {
+    "cudaGetDeviceProperties", "cudaSetDevice",   "cudaStreamCreate",
+    "cudaEventCreate",         "cudaMalloc",      "cudaHostAlloc",
+    "cudaHostRegister",        "cudaMemcpyAsync", "cudaMemsetAsync",
+    "cudaLaunchKernel",        "cudaEventRecord", "cudaEventSynchronize",
+    "cudaStreamSynchronize",
+};
+/// Those of them that only half precision makes, and large blocks.
+const std::vector<const char*> kCallsOfHalves = {"cudaMemcpy", "cudaFuncSetAttribute"};
+/// Those that differ with cuBLAS.
+const std::vector<const char*> kCallsOfCublas = {"cublasCreate", "cublasGemmEx", "cudaMalloc",
+                                                 "cudaLaunchKernel"};
+/// What is tested where each call of a run is to fail.
+const std::vector<const char*>& calls_of_runs(bool with_cublas) {
+  return with_cublas ? kCallsOfCublas : kCalls;
+}
 /// Calls that give something back: there is nobody to report their failure to.
 const char* const kReleases[] = {"cudaFree", "cudaFreeHost", "cudaHostUnregister",
                                  "cudaStreamDestroy", "cudaEventDestroy"};
 
 /// Whether one code after the other would take long.
-bool frequent(const std::string& call) {
-  return call == "cudaGetDevice" || call == "cudaSetDevice";
-}
+bool frequent(const std::string& call) { return call == "cudaSetDevice"; }
 
 bertology_config small_config() {
   bertology_config config = tiny_config();
@@ -181,9 +195,6 @@ bertology_config small_config() {
 }
 
 const HeadList kPruned = {{0, 1}};
-
-/// Everything that a run of all captures gives.
-using Results = std::vector<std::vector<float>>;
 
 Results results_of(TinyModel& model, bertology_device* on) {
   const auto captures = layered_captures(model.config);
@@ -237,8 +248,6 @@ TEST_F(CudaInjectionTest, DevicesThatCannotBeOpened) {
     EXPECT_TRUE(contains(failure->text, text)) << *failure;
   };
   opening("cudaGetDeviceCount", kNoDevice, "no CUDA-capable device");
-  opening("cudaGetDeviceCount", kInsufficientDriver, "the driver is for CUDA ");
-  opening("cudaGetDeviceCount", kInsufficientDriver, " or newer is needed");
   opening("cudaGetDeviceCount", kInvalidValue, "invalid argument");
   opening("cudaGetDeviceProperties", kInvalidValue, "cudaGetDeviceProperties");
   opening("cudaSetDevice", kMemoryAllocation, "cudaSetDevice");
@@ -248,24 +257,16 @@ TEST_F(CudaInjectionTest, DevicesThatCannotBeOpened) {
   EXPECT_TRUE(contains(why, "no CUDA-capable device")) << why;
 }
 
-TEST_F(CudaInjectionTest, EveryCallOfAModelsLifeMayFail) {
+void CudaInjectionTest::calls_may_fail(const std::vector<const char*>& calls, const Life& life) {
   Results expected, expected_pruned;
-  const auto life = [&](Results& results, Results& pruned) {
-    const auto device = open();
-    TinyModel model(small_config(), true, device.get());
-    results = results_of(model, device.get());
-    model.prune(kPruned);
-    pruned = results_of(model, device.get());
-    model.restore(kPruned);
-    if (results_of(model, device.get()) != results) fail(BERTOLOGY_INTERNAL_ERROR, "other results");
-  };
   life(expected, expected_pruned);
   const size_t free = free_memory();
   const int64_t live = runtime_counts().live;
-  for (const char* call : kCalls) {
+  const int64_t handles = runtime_counts().handles;
+  for (const char* call : calls) {
     for (const int code : {kInvalidValue, kMemoryAllocation, kLaunchFailure}) {
       if (code == kMemoryAllocation && frequent(call)) continue;
-      each_failure(call, code, [&](int n) {
+      const int came = each_failure(call, code, [&](int n) {
         Results results, pruned;
         arm(n, code, call);
         const auto failure = failure_of([&] { life(results, pruned); });
@@ -280,12 +281,31 @@ TEST_F(CudaInjectionTest, EveryCallOfAModelsLifeMayFail) {
         }
         EXPECT_EQ(free_memory(), free) << "device memory leaks";
         EXPECT_EQ(runtime_counts().live, live) << "device memory or pinned memory leaks";
+        EXPECT_EQ(runtime_counts().handles, handles) << "streams, events or cuBLAS leak";
         return failed;
       });
+      ASSERT_GT(came, 0) << call << " is never called";
     }
   }
+}
+
+TEST_F(CudaInjectionTest, EveryCallOfAModelsLifeMayFail) {
+  const Life life = [&](Results& results, Results& pruned) {
+    const auto device = open();
+    TinyModel model(small_config(), true, device.get());
+    results = results_of(model, device.get());
+    model.prune(kPruned);
+    pruned = results_of(model, device.get());
+    model.restore(kPruned);
+    if (results_of(model, device.get()) != results) fail(BERTOLOGY_INTERNAL_ERROR, "other results");
+  };
+  const bool cublas = with_cublas(*open());
+  calls_may_fail(calls_of_runs(cublas), life);
+  if (cublas) return;
+  Results expected, expected_pruned;
+  life(expected, expected_pruned);
   for (const char* call : kReleases) {
-    each_failure(call, kInvalidValue, [&](int n) {
+    const int came = each_failure(call, kInvalidValue, [&](int n) {
       Results results, pruned;
       arm(n, kInvalidValue, call);
       const auto failure = failure_of([&] { life(results, pruned); });
@@ -295,6 +315,38 @@ TEST_F(CudaInjectionTest, EveryCallOfAModelsLifeMayFail) {
       EXPECT_EQ(pruned, expected_pruned);
       return failed;
     });
+    ASSERT_GT(came, 0) << call << " is never called";
+  }
+}
+
+// A text so long that its attention needs more shared memory than blocks have without asking.
+TEST_F(CudaInjectionTest, EveryCallOfALifeInHalfPrecisionMayFail) {
+  bertology_config config = small_config();
+  config.dtype = BERTOLOGY_FLOAT16;
+  config.hidden_size = 128;
+  config.max_position_embeddings = 300;
+  calls_may_fail(kCallsOfHalves, [&](Results& results, Results& pruned) {
+    const auto device = open();
+    TinyModel model(config, true, device.get());
+    const auto run = [&] {
+      TinyRun activations(device.get());
+      activations.batch(TinyBatch(config, {300})).capture({BERTOLOGY_HEAD_GRADIENTS}).on(model);
+      return Results{activations.get(BERTOLOGY_HEAD_GRADIENTS)};
+    };
+    results = run();
+    model.prune(kPruned);
+    pruned = run();
+  });
+}
+
+TEST_F(CudaInjectionTest, MemoryThatTheSystemDoesNotPinIsCopiedByADetour) {
+  const auto device = open();
+  TinyModel model(small_config(), true, device.get());
+  const Results expected = results_of(model, device.get());
+  for (const int code : {kOperatingSystem, kAlreadyRegistered, kNotPermitted, kNotSupported}) {
+    arm(1, code, "cudaHostRegister");
+    EXPECT_EQ(results_of(model, device.get()), expected) << code;
+    EXPECT_TRUE(disarm()) << code;
   }
 }
 
@@ -302,7 +354,7 @@ TEST_F(CudaInjectionTest, ModelWorksAfterARunThatFailed) {
   const auto device = open();
   TinyModel model(small_config(), true, device.get());
   const Results expected = results_of(model, device.get());
-  for (const char* call : kCalls) {
+  for (const char* call : calls_of_runs(with_cublas(*device))) {
     for (const int code : {kInvalidValue, kMemoryAllocation}) {
       each_failure(call, code, [&](int n) {
         Results results;
@@ -350,7 +402,7 @@ TEST_F(CudaInjectionTest, RunThatFailsAddsNothingToTheSums) {
   run();
   const std::vector<double> once = sums();
   EXPECT_EQ(once[once.size() - 2], 2);
-  for (const char* call : kCalls) {
+  for (const char* call : calls_of_runs(with_cublas(*device))) {
     each_failure(call, kInvalidValue, [&](int n) {
       check(bertology_accumulator_reset(accumulator));
       arm(n, kInvalidValue, call);
@@ -510,13 +562,41 @@ TEST_F(CudaInjectionTest, ErrorsSayHowMuchMemoryIsNeededAndFree) {
     for (const char* part : parts) EXPECT_TRUE(contains(failure->text, part)) << *failure;
   };
   fails_with(1, "cudaMalloc", {"sums of the heads' gradients: ", " free"});
-  if (device->backend->description().find("products: cuBLAS") == std::string::npos) {
+  if (!with_cublas(*device)) {
     fails_with(
         2, "cudaMalloc",
         {"the activations of a pass: ", " bytes of memory of device cuda:0, which has ", " free"});
   }
   fails_with(1, "cudaHostAlloc",
              {"copies from and to the device: ", " bytes of pinned host memory; ", " can take "});
+}
+
+TEST_F(CudaInjectionTest, ShortageIsNamedEvenIfNobodyKnowsWhatIsFree) {
+  const auto device = open();
+  arm(1, kInvalidValue, "cudaMemGetInfo");
+  const auto failure =
+      failure_of([&] { device->backend->allocate(int64_t{1} << 50, "a parameter"); });
+  EXPECT_TRUE(disarm());
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->status, BERTOLOGY_OUT_OF_MEMORY);
+  EXPECT_EQ(failure->text, "a parameter: 1125899906842624 bytes of memory of device cuda:0");
+}
+
+TEST_F(CudaInjectionTest, LaunchNamesItsOwnKernelOnlyIfThatOneIsRefused) {
+  const auto failure_of_third_launch = [&](int code) {
+    const auto device = open();
+    TinyModel model(small_config(), true, device.get());
+    arm(3, code, "cudaLaunchKernel");
+    const auto failure = failure_of([&] { results_of(model, device.get()); });
+    EXPECT_TRUE(disarm());
+    return failure.value_or(Failure{BERTOLOGY_OK, ""}).text;
+  };
+  const std::string refused = failure_of_third_launch(kInvalidValue);
+  EXPECT_EQ(refused.rfind("device cuda:0: kernel ", 0), 0u) << refused;
+  EXPECT_FALSE(contains(refused, "behind")) << refused;
+  const std::string noticed = failure_of_third_launch(kLaunchFailure);
+  EXPECT_EQ(noticed.rfind("device cuda:0: the launch of kernel ", 0), 0u) << noticed;
+  EXPECT_TRUE(contains(noticed, "], behind kernel ")) << noticed;
 }
 
 TEST_F(CudaInjectionTest, KernelThatFailsIsNamedAndTheDeviceIsLost) {
@@ -551,6 +631,151 @@ TEST_F(CudaInjectionTest, KernelThatFailsIsNamedAndTheDeviceIsLost) {
     EXPECT_EQ(results_of(model, device.get()), expected);
   }
   EXPECT_EQ(free_memory(), free);
+}
+
+TEST_F(CudaInjectionTest, VersionsAreNamedThatDoNotFit) {
+  const auto why_not = [&](int driver, int code) {
+    const DriverVersion version(driver);
+    std::string why;
+    arm(1, code, "cudaGetDeviceCount");
+    EXPECT_EQ(plugin_->device_count(&why), 0);
+    EXPECT_TRUE(disarm());
+    return why;
+  };
+  const std::string old = why_not(12080, kInsufficientDriver);
+  EXPECT_TRUE(contains(old, ": the driver is for CUDA 12.8; one for CUDA 13.0 or newer is needed"))
+      << old;
+  const std::string none = "no CUDA driver was found; one for CUDA 13.0 or newer is needed";
+  EXPECT_EQ(why_not(0, kInsufficientDriver), none);
+  EXPECT_EQ(why_not(0, kNoDevice), none);
+
+  const auto device = open();
+  TinyModel model(small_config(), true, device.get());
+  const DriverVersion version(12080);
+  arm(1, kUnsupportedPtxVersion, "cudaLaunchKernel");
+  const auto failure = failure_of([&] { results_of(model, device.get()); });
+  EXPECT_TRUE(disarm());
+  ASSERT_TRUE(failure.has_value());
+  expect_typed(*failure, kUnsupportedPtxVersion);
+  EXPECT_TRUE(contains(failure->text, ": the driver is for CUDA 12.8; one for CUDA 13.") &&
+              contains(failure->text, " or newer is needed"))
+      << *failure;
+}
+
+/// Needs a process of its own, which has no device afterwards, and a runtime that tells of a fault
+/// in the next call, as a fast device does.
+class CudaFaultTest : public CudaFailureTest {
+ protected:
+  void SetUp() override {
+    CudaFailureTest::SetUp();
+    if (std::getenv("CUDA_EMU_DEFER_ERRORS") == nullptr)
+      GTEST_SKIP() << "this is for a stand-in for the CUDA runtime that tells of faults later";
+  }
+};
+
+TEST_F(CudaFaultTest, KernelBeforeTheLaunchThatNoticesIsNamed) {
+  constexpr int64_t kRows = 3, kWidth = 8, kBytes = kRows * kWidth * 4;
+  const auto device = open();
+  Backend& backend = *device->backend;
+  const auto index = backend.allocate(kRows * 8, "rows");
+  const auto output = backend.allocate(kBytes, "rows");
+  const std::vector<int64_t> rows(kRows, 0);
+  const std::vector<float> on_the_host(kWidth);
+  backend.upload(index->data(), rows.data(), kRows * 8);
+  const std::shared_ptr<Stream> stream = backend.stream();
+  GatherRows faulty;
+  faulty.rows = kRows;
+  faulty.width = kWidth;
+  faulty.index = static_cast<const int64_t*>(index->data());
+  faulty.input = on_the_host.data();
+  faulty.output = static_cast<float*>(output->data());
+  gather_rows(*stream, faulty);
+  BroadcastRow innocent;
+  innocent.rows = kRows - 1;
+  innocent.width = kWidth;
+  innocent.row = innocent.output = static_cast<float*>(output->data());
+  const auto failure = failure_of([&] { broadcast_row(*stream, innocent); });
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->status, BERTOLOGY_DEVICE_ERROR);
+  EXPECT_EQ(failure->text,
+            "device cuda:0: the launch of kernel broadcast_row [2, 8], behind kernel gather_rows "
+            "[3, 8]: an illegal memory access was encountered (cudaErrorIllegalAddress)");
+  const auto later = failure_of([&] { backend.allocate(kBytes, "rows"); });
+  ASSERT_TRUE(later.has_value());
+  EXPECT_TRUE(contains(later->text, "the device was lost before: " + failure->text)) << *later;
+}
+
+/// Several devices in one process, which are one in truth.
+class CudaDevicesTest : public CudaFailureTest {
+ protected:
+  /// Whatever a model does, on this device, and with the thread's context `current` all the time.
+  Results life(const SeveralDevices& devices, int32_t ordinal, DType dtype, int current) {
+    bertology_config config = small_config();
+    config.dtype = dtype;
+    const auto device = open(ordinal);
+    EXPECT_EQ(devices.current(), current);
+    TinyModel model(config, true, device.get());
+    EXPECT_EQ(devices.current(), current);
+    const Results results = results_of(model, device.get());
+    EXPECT_EQ(devices.current(), current);
+    EXPECT_TRUE(failure_of([&] { device->backend->allocate(int64_t{1} << 50, "a parameter"); }));
+    EXPECT_EQ(devices.current(), current);
+    model.prune(kPruned);
+    EXPECT_EQ(devices.current(), current);
+    model.restore(kPruned);
+    EXPECT_EQ(results_of(model, device.get()), results);
+    EXPECT_EQ(devices.current(), current);
+    return results;
+  }
+};
+
+TEST_F(CudaDevicesTest, OneThatIsNotTheFirstStartsNoOther) {
+  SeveralDevices devices(3);
+  for (const DType dtype : {BERTOLOGY_FLOAT32, BERTOLOGY_FLOAT16}) {
+    life(devices, 1, dtype, SeveralDevices::kNone);
+    EXPECT_EQ(devices.current(), SeveralDevices::kNone);
+  }
+  EXPECT_GT(devices.launches(1), 0);
+  EXPECT_EQ(devices.astray(), 0);
+  for (const int other : {0, 2}) EXPECT_FALSE(devices.started(other)) << other;
+}
+
+TEST_F(CudaDevicesTest, ThreadKeepsTheContextThatItHad) {
+  SeveralDevices devices(3);
+  devices.make_current(2);
+  life(devices, 1, BERTOLOGY_FLOAT32, 2);
+  EXPECT_EQ(devices.current(), 2);
+  EXPECT_EQ(devices.astray(), 0);
+  EXPECT_EQ(devices.launches(2), 0);
+}
+
+TEST_F(CudaDevicesTest, ModelsOnTwoDoNotMix) {
+  SeveralDevices devices(2);
+  Results expected;
+  {
+    const auto first = open(0), second = open(1);
+    auto on_first = std::make_unique<TinyModel>(small_config(), true, first.get());
+    TinyModel on_second(small_config(), true, second.get());
+    TinyRun kept(second.get());
+    kept.batch(TinyBatch(on_second.config, {5, 3})).on(on_second);
+    for (int i = 0; i < 2; ++i) {
+      expected = results_of(*on_first, first.get());
+      EXPECT_EQ(results_of(on_second, second.get()), expected);
+      // A thread of somebody else's, which has chosen another device.
+      std::thread([&] {
+        devices.make_current(i);
+        EXPECT_EQ(results_of(on_second, second.get()), expected);
+        EXPECT_EQ(devices.current(), i);
+      }).join();
+      on_second.prune(kPruned);
+      on_second.restore(kPruned);
+    }
+    devices.make_current(1);
+    on_first.reset();
+    devices.make_current(0);
+  }
+  for (const int32_t ordinal : {0, 1}) EXPECT_GT(devices.launches(ordinal), 0) << ordinal;
+  EXPECT_EQ(devices.astray(), 0);
 }
 
 }  // namespace
