@@ -280,7 +280,8 @@ static __global__ void __launch_bounds__(256)
   }
   if (zeros.maps != nullptr) {
     float* map = at.map(zeros.maps, shape, sequence, head);
-    for (int i = threadIdx.x; i < at.queries * at.keys; i += blockDim.x) map[i] = 0;
+    const int64_t count = static_cast<int64_t>(at.queries) * at.keys;
+    for (int64_t i = threadIdx.x; i < count; i += blockDim.x) map[i] = 0;
   }
 }
 
