@@ -36,9 +36,15 @@ class CudaTest {
 
   @TempDir Path temporary;
 
+  /** Surefire does not say of skipped classes why they are. */
   @BeforeAll
   static void needsDevice() {
-    Device.whyNoCuda().ifPresent(why -> assumeTrue(false, why));
+    Device.whyNoCuda()
+        .ifPresent(
+            why -> {
+              System.out.println("CUDA tests of models are skipped: " + why);
+              assumeTrue(false, why);
+            });
   }
 
   static String[] goldens() {
@@ -122,6 +128,14 @@ class CudaTest {
         ModelReplicas models =
             ModelReplicas.load(golden.folder, ModelOptions.defaults(), devices)) {
       HeadImportanceTest.assertAgreesWithReference(golden, models, 1);
+      try (Model onCpu = Model.load(golden.folder, ModelOptions.defaults().device("cpu"))) {
+        List<Batch> batches = HeadImportanceTest.batches(golden, onCpu.config(), 1);
+        List<HeadMask> masks = MaskSweepTest.masks(onCpu, 3);
+        MaskScorer loss = MaskScorer.meanLoss();
+        double[] expected = MaskSweep.of(onCpu, batches, loss).scores(masks);
+        double[] scores = MaskSweep.of(models, batches, loss).scores(masks);
+        assertArrayEquals(expected, scores, TIMES_CPU * 5e-6);
+      }
     }
   }
 
