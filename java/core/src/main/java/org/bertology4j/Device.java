@@ -39,7 +39,7 @@ public final class Device implements AutoCloseable {
 
   private Device(String name, int threads, Optional<String> choice) {
     Native.load();
-    checkCudaLibrary(name);
+    prepareCuda(name);
     bertology_device opened = new bertology_device((Pointer) null);
     Native.check(bertology.bertology_device_open(name, threads, opened));
     this.name = name;
@@ -132,13 +132,17 @@ public final class Device implements AutoCloseable {
                     : Optional.of(bertology.bertology_last_error().getString()));
   }
 
-  private static void checkCudaLibrary(String name) {
-    if (name.matches("cuda:\\d+")) {
-      CudaLibrary.find()
-          .ifPresent(
-              missing -> {
-                throw new BertologyException(Kind.DEVICE, "device " + name + ": " + missing);
-              });
+  private static void prepareCuda(String name) {
+    if (!name.matches("cuda:\\d+")) {
+      return;
+    }
+    CudaLibrary.find()
+        .ifPresent(
+            missing -> {
+              throw new BertologyException(Kind.DEVICE, "device " + name + ": " + missing);
+            });
+    if (countCuda() > 0) { // it may unpack hundreds of megabytes
+      CudaLibrary.loadPresetCublas();
     }
   }
 
