@@ -4,7 +4,8 @@
 set(BERTOLOGY_CUDA AUTO CACHE STRING "Build the CUDA backend: AUTO, ON or OFF")
 # What a device finds in the library: PTX for the first, from which the driver compiles for any later one, and machine
 # code for those that nvcc knows.
-set(BERTOLOGY_CUDA_ARCHITECTURES 80 86 89 90 100 120 CACHE STRING "Compute capabilities to compile for; PTX for the first")
+set(_tuned_architectures 80 86 89 90 100 120)
+set(BERTOLOGY_CUDA_ARCHITECTURES ${_tuned_architectures} CACHE STRING "Compute capabilities to compile for; PTX for the first")
 set(BERTOLOGY_CUDA_RUNTIME "" CACHE PATH "Folder of a libcudart.so.13 that tests are to use instead of the toolkit's")
 
 set(BERTOLOGY_WITH_CUDA FALSE)
@@ -37,4 +38,11 @@ if(BERTOLOGY_WITH_CUDA)
     endif()
     list(APPEND BERTOLOGY_CUDA_FLAGS -gencode=arch=compute_${_virtual},code=sm_${_architecture})
   endforeach()
+  # No kernel spills registers with the nvcc and for the devices that they were tuned for: one that does is an error
+  # there, and elsewhere a warning, since it only costs time. A library with PTX alone has nothing that could spill.
+  set(_spills -Xptxas=-warn-spills)
+  if(CMAKE_CUDA_COMPILER_VERSION MATCHES "^13\\.0\\." AND BERTOLOGY_CUDA_ARCHITECTURES STREQUAL _tuned_architectures)
+    string(APPEND _spills ",-Werror")
+  endif()
+  list(APPEND BERTOLOGY_CUDA_FLAGS ${_spills})
 endif()
