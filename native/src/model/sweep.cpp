@@ -14,11 +14,12 @@ void Sweep::place(Layout& layout, bool shares_host_memory) {
   if (levels > 1) {
     for (float*& context : contexts_) context = layout.floats(tokens * encoder_.widest_heads());
   }
+  shares_host_memory_ = shares_host_memory;
   if (!shares_host_memory) mask_copy_ = layout.floats(static_cast<int64_t>(tree_.values().size()));
 }
 
 int64_t Sweep::staged_bytes(const Stream& stream) const {
-  if (mask_copy_ == nullptr) return 0;
+  if (shares_host_memory_) return 0;
   return stream.staged_bytes(tree_.values().data(), mask_bytes()) +
          (tree_.masks() - 1) * slice_.staged_result_bytes(stream);
 }
@@ -26,7 +27,7 @@ int64_t Sweep::staged_bytes(const Stream& stream) const {
 void Sweep::run(Stream& stream) {
   const std::vector<float>& values = tree_.values();
   masks_ = values.data();
-  if (mask_copy_ != nullptr) {
+  if (!shares_host_memory_) {
     stream.to_device(mask_copy_, masks_, mask_bytes());
     masks_ = mask_copy_;
   }

@@ -44,6 +44,7 @@ class Sweep {
   // state is the encoder's own.
   std::vector<float*> states_;    // [T, D]
   std::vector<float*> contexts_;  // [T, A]: what the masks of a node share of its attention
+  bool shares_host_memory_ = true;
   float* mask_copy_ = nullptr;    // the tree's values, on a device with memory of its own
   const float* masks_ = nullptr;  // the same where the kernels read them
 };

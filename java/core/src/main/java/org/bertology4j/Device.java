@@ -1,8 +1,12 @@
 package org.bertology4j;
 
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.function.Function;
+import java.util.function.Supplier;
+import org.bertology4j.BertologyException.Kind;
 import org.bertology4j.internal.CudaLibrary;
 import org.bertology4j.internal.Native;
 import org.bertology4j.internal.Resource;
@@ -20,6 +24,8 @@ import org.bytedeco.javacpp.Pointer;
  * for CUDA 13 or newer; and compute capability 8.0 or newer.
  */
 public final class Device implements AutoCloseable {
+  private static final Logger LOG = System.getLogger(Device.class.getName());
+
   private static final String CPU = "cpu";
   private static final String FIRST_CUDA = "cuda:0";
 
@@ -33,7 +39,7 @@ public final class Device implements AutoCloseable {
 
   private Device(String name, int threads, Optional<String> choice) {
     Native.load();
-    checkCudaLibrary(name);
+    prepareCuda(name);
     bertology_device opened = new bertology_device((Pointer) null);
     Native.check(bertology.bertology_device_open(name, threads, opened));
     this.name = name;
@@ -53,8 +59,8 @@ public final class Device implements AutoCloseable {
   /**
    * Opens a device by name: "cpu"; "cuda:0", "cuda:1" and so on, "cuda" for the first of these; or
    * "auto", which takes the first CUDA device if it can be opened, else the CPU, and says so in
-   * {@link #description}. A device that is named and missing is an error; nothing else is taken
-   * instead.
+   * {@link #description} and the log. A device that is named and missing is an error; nothing else
+   * is taken instead.
    *
    * @param threads size of the CPU's thread pool; 0 for as many processors as this process may use
    *     (affinity and control group)
@@ -65,18 +71,37 @@ public final class Device implements AutoCloseable {
     if (!name.equals("auto")) {
       return new Device(name.equals("cuda") ? FIRST_CUDA : name, threads, Optional.empty());
     }
-    String why = whyNoCuda().orElse("");
-    if (why.isEmpty()) {
-      try {
-        return new Device(
-            FIRST_CUDA, threads, Optional.of("the first of " + cudaCount() + " CUDA devices"));
-      } catch (BertologyException e) {
-        if (e.kind() != BertologyException.Kind.DEVICE) {
-          throw e;
-        }
-        why = e.getMessage();
-      }
+    return auto(
+        threads,
+        whyNoCuda(),
+        () ->
+            new Device(
+                FIRST_CUDA, threads, Optional.of("the first of " + cudaCount() + " CUDA devices")));
+  }
+
+  /**
+   * What "auto" opens: the CPU, and a log line, where there is no CUDA device or the first cannot
+   * be opened, for want of memory too.
+   *
+   * @param why there is no CUDA device; empty if there is one
+   */
+  static Device auto(int threads, Optional<String> why, Supplier<Device> firstCuda) {
+    if (why.isPresent()) {
+      LOG.log(Level.DEBUG, "auto takes the CPU: {0}", why.get());
+      return onCpu(threads, why.get());
     }
+    try {
+      return firstCuda.get();
+    } catch (BertologyException e) {
+      if (e.kind() != Kind.DEVICE && e.kind() != Kind.OUT_OF_MEMORY) {
+        throw e;
+      }
+      LOG.log(Level.WARNING, "auto takes the CPU, not {0}: {1}", FIRST_CUDA, e.getMessage());
+      return onCpu(threads, e.getMessage());
+    }
+  }
+
+  private static Device onCpu(int threads, String why) {
     return new Device(CPU, threads, Optional.of("no CUDA device can be used: " + why));
   }
 
@@ -107,14 +132,17 @@ public final class Device implements AutoCloseable {
                     : Optional.of(bertology.bertology_last_error().getString()));
   }
 
-  private static void checkCudaLibrary(String name) {
-    if (name.matches("cuda:\\d+")) {
-      CudaLibrary.find()
-          .ifPresent(
-              missing -> {
-                throw new BertologyException(
-                    BertologyException.Kind.DEVICE, "device " + name + ": " + missing);
-              });
+  private static void prepareCuda(String name) {
+    if (!name.matches("cuda:\\d+")) {
+      return;
+    }
+    CudaLibrary.find()
+        .ifPresent(
+            missing -> {
+              throw new BertologyException(Kind.DEVICE, "device " + name + ": " + missing);
+            });
+    if (countCuda() > 0) { // it may unpack hundreds of megabytes
+      CudaLibrary.loadPresetCublas();
     }
   }
 

@@ -2,10 +2,12 @@ package org.bertology4j;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -16,7 +18,9 @@ import java.util.concurrent.Future;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import javax.tools.ToolProvider;
 import org.bertology4j.BertologyException.Kind;
+import org.bertology4j.internal.CudaLibrary;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
@@ -36,9 +40,15 @@ class CudaTest {
 
   @TempDir Path temporary;
 
+  /** Surefire does not say of skipped classes why they are. */
   @BeforeAll
   static void needsDevice() {
-    Device.whyNoCuda().ifPresent(why -> assumeTrue(false, why));
+    Device.whyNoCuda()
+        .ifPresent(
+            why -> {
+              System.out.println("CUDA tests of models are skipped: " + why);
+              assumeTrue(false, why);
+            });
   }
 
   static String[] goldens() {
@@ -68,6 +78,33 @@ class CudaTest {
         assertThrows(BertologyException.class, () -> Device.open("cuda:" + missing));
     assertEquals(Kind.DEVICE, e.kind());
     assertTrue(e.getMessage().contains("does not exist"), e.getMessage());
+  }
+
+  /** A class of the preset's name, which says that it is looked for and has no library. */
+  @Test
+  void cublasOfJavaCppIsLoadedBeforeOursLooksForIt() throws Exception {
+    assumeTrue(System.getenv("BERTOLOGY_CUBLAS") == null, "the environment says which cuBLAS");
+    Path source = temporary.resolve("cublas.java");
+    Files.writeString(
+        source,
+        "package org.bytedeco.cuda.global;"
+            + " public class cublas { static { System.out.println(\"preset\"); } }");
+    int failed =
+        ToolProvider.getSystemJavaCompiler()
+            .run(null, null, null, "-d", temporary.toString(), source.toString());
+    assertEquals(0, failed);
+    List<String> options =
+        List.of(
+            "-Xbootclasspath/a:" + temporary,
+            "-Dorg.bytedeco.javacpp.cachedir=" + temporary,
+            "-D" + CudaLibrary.PROPERTY + "=" + System.getProperty(CudaLibrary.PROPERTY));
+    String said = ChildJvm.start(DeviceTest.Main.class, options, "cuda:0").output();
+    assertTrue(said.startsWith("count " + Device.cudaCount() + "\npreset\n"), said);
+    assertTrue(said.contains("WARNING: org.bytedeco.cuda.global.cublas could not be loaded"), said);
+    assertTrue(said.contains("\ndevice: cuda:0 ("), said);
+    assertFalse(
+        ChildJvm.start(DeviceTest.Main.class, options, "cpu").output().contains("preset"),
+        "nobody asked");
   }
 
   @ParameterizedTest
@@ -122,6 +159,14 @@ class CudaTest {
         ModelReplicas models =
             ModelReplicas.load(golden.folder, ModelOptions.defaults(), devices)) {
       HeadImportanceTest.assertAgreesWithReference(golden, models, 1);
+      try (Model onCpu = Model.load(golden.folder, ModelOptions.defaults().device("cpu"))) {
+        List<Batch> batches = HeadImportanceTest.batches(golden, onCpu.config(), 1);
+        List<HeadMask> masks = MaskSweepTest.masks(onCpu, 3);
+        MaskScorer loss = MaskScorer.meanLoss();
+        double[] expected = MaskSweep.of(onCpu, batches, loss).scores(masks);
+        double[] scores = MaskSweep.of(models, batches, loss).scores(masks);
+        assertArrayEquals(expected, scores, TIMES_CPU * 5e-6);
+      }
     }
   }
 

@@ -12,10 +12,17 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
+import java.util.logging.Handler;
+import java.util.logging.LogRecord;
+import java.util.logging.Logger;
+import java.util.logging.SimpleFormatter;
 import java.util.stream.Stream;
 import org.bertology4j.BertologyException.Kind;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /** Which device is opened, and what is said where it is missing. */
 class DeviceTest {
@@ -63,6 +70,59 @@ class DeviceTest {
     try (Device named = Device.open("cpu")) {
       assertFalse(named.description().contains("chosen by auto"), named.description());
     }
+  }
+
+  /** Keeps what is logged. */
+  private static final class Lines extends Handler {
+    private final List<String> lines = new ArrayList<>();
+
+    @Override
+    public void publish(LogRecord line) {
+      lines.add(line.getLevel() + " " + new SimpleFormatter().formatMessage(line));
+    }
+
+    @Override
+    public void flush() {}
+
+    @Override
+    public void close() {}
+  }
+
+  private static Device autoAfter(Kind failure) {
+    return Device.auto(
+        2,
+        Optional.empty(),
+        () -> {
+          throw new BertologyException(failure, "no {0}, it''s full");
+        });
+  }
+
+  /** Another process has filled it, or it broke. */
+  @ParameterizedTest
+  @EnumSource(names = {"DEVICE", "OUT_OF_MEMORY"})
+  void autoTakesTheCpuInsteadOfADeviceThatCannotBeOpened(Kind failure) {
+    Logger logger = Logger.getLogger(Device.class.getName());
+    Lines logged = new Lines();
+    logger.addHandler(logged);
+    logger.setUseParentHandlers(false);
+    try (Device auto = autoAfter(failure)) {
+      assertEquals("cpu", auto.name());
+      assertHas("no CUDA device can be used: no {0}, it''s full", auto.description());
+      assertEquals(
+          List.of("WARNING auto takes the CPU, not cuda:0: no {0}, it''s full"), logged.lines);
+    } finally {
+      logger.setUseParentHandlers(true);
+      logger.removeHandler(logged);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      names = {"DEVICE", "OUT_OF_MEMORY"},
+      mode = EnumSource.Mode.EXCLUDE)
+  void autoHidesNoOtherFailures(Kind failure) {
+    BertologyException e = assertThrows(BertologyException.class, () -> autoAfter(failure).close());
+    assertEquals(failure, e.kind());
   }
 
   @Test

@@ -29,13 +29,13 @@ import picocli.CommandLine.Spec;
 import picocli.CommandLine.TypeConversionException;
 
 /**
- * {@code bertology bench}: how fast a model of BERT-base's or GPT-2's shape runs, as a part of the
- * speed at which this device multiplies matrices, measured in turn with it.
+ * {@code bertology bench}: how fast a model of BERT's or GPT-2's shape runs, as a part of the speed
+ * at which this device multiplies matrices, measured in turn with it.
  */
 @Command(
     name = "bench",
     description =
-        "Measures passes over a random model of BERT-base's or GPT-2's shape against the device's"
+        "Measures passes over a random model of BERT's or GPT-2's shape against the device's"
             + " own matrix products, in one run: only the ratios mean something on a busy"
             + " machine.")
 final class BenchCommand implements Callable<Integer> {
@@ -44,7 +44,9 @@ final class BenchCommand implements Callable<Integer> {
     public ModelShape convert(String name) {
       return ModelShape.named(name)
           .orElseThrow(
-              () -> new TypeConversionException("\"" + name + "\" is none of bert-base, gpt2"));
+              () ->
+                  new TypeConversionException(
+                      "\"" + name + "\" is none of bert-base, bert-tiny, gpt2"));
     }
   }
 
@@ -58,7 +60,7 @@ final class BenchCommand implements Callable<Integer> {
       defaultValue = "bert-base",
       paramLabel = "NAME",
       converter = ShapeConverter.class,
-      description = "bert-base or gpt2 (default: ${DEFAULT-VALUE})")
+      description = "bert-base, bert-tiny or gpt2 (default: ${DEFAULT-VALUE})")
   private ModelShape shape;
 
   @Option(
@@ -106,8 +108,7 @@ final class BenchCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     ModelConfig config = shape.config();
-    int tokens =
-        length.orElse(shape == ModelShape.BERT_BASE ? RandomTexts.MRPC_LENGTH : GPT2_LENGTH);
+    int tokens = length.orElse(shape == ModelShape.GPT2 ? GPT2_LENGTH : RandomTexts.MRPC_LENGTH);
     Usage.require(
         tokens > 1 && tokens <= config.maxPositionEmbeddings(),
         spec,
@@ -288,7 +289,7 @@ final class BenchCommand implements Callable<Integer> {
 
   /** Of BERT, unless a length is given, pairs of sentences as long as those of MRPC. */
   private Batch batch(ModelConfig config, int examples) {
-    boolean bert = shape == ModelShape.BERT_BASE;
+    boolean bert = shape != ModelShape.GPT2;
     List<int[]> texts =
         bert && length.isEmpty()
             ? RandomTexts.asLongAsMrpc(examples, config.vocabSize())

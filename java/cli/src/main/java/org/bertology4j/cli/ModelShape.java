@@ -12,19 +12,14 @@ public enum ModelShape {
   BERT_BASE("bert-base") {
     @Override
     public ModelConfig config() {
-      JsonArray architectures = new JsonArray();
-      architectures.add("BertForSequenceClassification");
-      JsonObject json = new JsonObject();
-      json.add("architectures", architectures);
-      json.addProperty("model_type", "bert");
-      json.addProperty("num_hidden_layers", 12);
-      json.addProperty("num_attention_heads", 12);
-      json.addProperty("hidden_size", 768);
-      json.addProperty("intermediate_size", 3072);
-      json.addProperty("vocab_size", 30522);
-      json.addProperty("max_position_embeddings", 512);
-      json.addProperty("type_vocab_size", 2);
-      return ModelConfig.fromJson(json, "BERT-base");
+      return bert("BERT-base", 12, 12, 768);
+    }
+  },
+  /** The smallest BERT of Turc et al. 2019, which tells little of a device but is soon done. */
+  BERT_TINY("bert-tiny") {
+    @Override
+    public ModelConfig config() {
+      return bert("BERT-tiny", 2, 2, 128);
     }
   },
   /** The smallest GPT-2. */
@@ -50,6 +45,22 @@ public enum ModelShape {
 
   /** The shape. */
   public abstract ModelConfig config();
+
+  private static ModelConfig bert(String name, int layers, int heads, int width) {
+    JsonArray architectures = new JsonArray();
+    architectures.add("BertForSequenceClassification");
+    JsonObject json = new JsonObject();
+    json.add("architectures", architectures);
+    json.addProperty("model_type", "bert");
+    json.addProperty("num_hidden_layers", layers);
+    json.addProperty("num_attention_heads", heads);
+    json.addProperty("hidden_size", width);
+    json.addProperty("intermediate_size", 4 * width);
+    json.addProperty("vocab_size", 30522);
+    json.addProperty("max_position_embeddings", 512);
+    json.addProperty("type_vocab_size", 2);
+    return ModelConfig.fromJson(json, name);
+  }
 
   /** The shape of this name, if there is one. */
   public static Optional<ModelShape> named(String name) {

@@ -102,7 +102,7 @@ class CaptureTest {
     }
   }
 
-  private static List<Capture> allOfClassifiers() {
+  static List<Capture> allOfClassifiers() {
     List<Capture> ofLanguageModels =
         List.of(
             Capture.TOKEN_LOGITS,

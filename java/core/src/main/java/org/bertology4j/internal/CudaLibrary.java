@@ -1,6 +1,8 @@
 package org.bertology4j.internal;
 
 import java.io.IOException;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.net.URL;
 import java.util.Optional;
 import org.bertology4j.BertologyException;
@@ -18,7 +20,13 @@ public final class CudaLibrary {
 
   private static final String FILE = "libbertology_cuda.so";
 
+  /** JavaCPP's preset of cuBLAS, which is no dependency: who has it on the class path has it. */
+  private static final String CUBLAS_PRESET = "org.bytedeco.cuda.global.cublas";
+
+  private static final Logger LOG = System.getLogger(CudaLibrary.class.getName());
+
   private static boolean found;
+  private static boolean lookedForPreset;
 
   private CudaLibrary() {}
 
@@ -52,6 +60,26 @@ public final class CudaLibrary {
     Native.check(bertology.bertology_set_cuda_library(path));
     found = true;
     return Optional.empty();
+  }
+
+  /**
+   * Loads the cuBLAS of JavaCPP's preset, once, if that is on the class path and the environment
+   * names no other: our library, which looks for cuBLAS when a device is first opened, finds by its
+   * name what is loaded already. Without it, or if that fails, ours looks where the system does.
+   */
+  public static synchronized void loadPresetCublas() {
+    if (lookedForPreset || !System.getenv().getOrDefault("BERTOLOGY_CUBLAS", "").isEmpty()) {
+      return;
+    }
+    lookedForPreset = true;
+    try {
+      Loader.load(Class.forName(CUBLAS_PRESET, false, CudaLibrary.class.getClassLoader()));
+      LOG.log(Level.DEBUG, "{0} was loaded", CUBLAS_PRESET);
+    } catch (ClassNotFoundException e) {
+      LOG.log(Level.DEBUG, "{0} is not on the class path", CUBLAS_PRESET);
+    } catch (LinkageError | RuntimeException e) {
+      LOG.log(Level.WARNING, "{0} could not be loaded: {1}", CUBLAS_PRESET, e);
+    }
   }
 
   private static String unpack(URL packed) {

@@ -1,0 +1,21 @@
+# Looks for nvcc 13 or newer: BERTOLOGY_NVCC, or why there is none, BERTOLOGY_NVCC_PROBLEM.
+#
+# As a script, `cmake -P cmake/Nvcc.cmake`, it prints the one or the other.
+find_program(BERTOLOGY_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
+set(BERTOLOGY_NVCC_PROBLEM "")
+if(BERTOLOGY_NVCC)
+  execute_process(COMMAND ${BERTOLOGY_NVCC} --version OUTPUT_VARIABLE _nvcc_version)
+  string(REGEX MATCH "release ([0-9]+)" _matched "${_nvcc_version}")
+  if(NOT CMAKE_MATCH_1 GREATER_EQUAL 13)
+    set(BERTOLOGY_NVCC_PROBLEM "nvcc 13 or newer is needed; ${BERTOLOGY_NVCC} is release ${CMAKE_MATCH_1}")
+  endif()
+else()
+  set(BERTOLOGY_NVCC_PROBLEM "nvcc was not found")
+endif()
+if(CMAKE_SCRIPT_MODE_FILE STREQUAL CMAKE_CURRENT_LIST_FILE)
+  if(BERTOLOGY_NVCC_PROBLEM)
+    message(NOTICE "${BERTOLOGY_NVCC_PROBLEM}")
+  else()
+    message(NOTICE "${BERTOLOGY_NVCC}")
+  endif()
+endif()
