@@ -205,7 +205,7 @@ TEST(AccumulatorTest, ThreadsMayShareOne) {
     threads.emplace_back([&, t] {
       try {
         TinyRun run;
-        for (int i = 0; i < 5; ++i) {
+        for (int i = 0; i < repeats(5); ++i) {
           run.batch(batch);
           sum_into(run, sums);
           run.on(model);
@@ -217,7 +217,7 @@ TEST(AccumulatorTest, ThreadsMayShareOne) {
   }
   for (std::thread& thread : threads) thread.join();
   for (const std::string& failure : failures) EXPECT_EQ(failure, "");
-  expect_sums(sums.read(), sums_of(expected, batch), 20);
+  expect_sums(sums.read(), sums_of(expected, batch), 4 * repeats(5));
 }
 
 TEST(AccumulatorTest, WhatIsWrongIsSaid) {
