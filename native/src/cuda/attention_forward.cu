@@ -30,8 +30,7 @@ struct Forward {
 };
 
 /// Keys whose scores a warp holds at a time, as many as registers allow.
-template <int kDim>
-constexpr int kChunk = kDim == 64 ? 48 : 32;
+constexpr int kChunk = 32;
 
 /// Warps of a block, as many as registers allow: those of half precision have half as much to hold.
 template <class Product, int kDim>
@@ -75,12 +74,12 @@ struct QueryFragments<FloatProduct, 128> {
 /// scores[8 keys each][elements of a product] of sixteen queries and the keys from row `first` of a
 /// tile on, of which those in front of `end` are computed, sixteen at a time.
 template <class Product, int kDim>
-__device__ __forceinline__ void multiply_keys(float (&scores)[kChunk<kDim> / 8][4],
+__device__ __forceinline__ void multiply_keys(float (&scores)[kChunk / 8][4],
                                               const QueryFragments<Product, kDim>& query,
                                               const typename RowTile<Product, kDim>::Element* keys,
                                               int first, int end, Lane lane) {
 #pragma unroll
-  for (int j = 0; j < kChunk<kDim> / 8; j += 2) {
+  for (int j = 0; j < kChunk / 8; j += 2) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) scores[j][e] = scores[j + 1][e] = 0;
     if (first + 8 * j >= end || never(j)) continue;
@@ -233,15 +232,16 @@ __device__ __forceinline__ void write_map(float (&last)[4], const float (&scores
 template <class Product, int kDim>
 __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
     forward(const __grid_constant__ Forward op, const __grid_constant__ HeadList list) {
-  constexpr int kKeys = kChunk<kDim>;
+  constexpr int kKeys = kChunk;
   using Rows = RowTile<Product, kDim>;
   using Element = typename Rows::Element;
   extern __shared__ __align__(128) float shared[];
   const AttentionShape& shape = op.shape;
   const int64_t sequence = blockIdx.x;
-  const int head = list.head[blockIdx.y];
-  const float mask = list.mask[blockIdx.y];
-  const HeadRows at(shape, sequence, head);
+  // Registers are scarce: what is read again is not kept.
+  const auto head_of = [&] { return list.head[again(blockIdx.y)]; };
+  const auto mask_of = [&] { return list.mask[again(blockIdx.y)]; };
+  const HeadRows at(shape, sequence, head_of());
   const int warp = threadIdx.x / kWarp;
   const Lane lane;
   const int block_rows = blockDim.x / kWarp * kRowsOfWarp;
@@ -299,18 +299,18 @@ __global__ void __launch_bounds__(kForwardWarps<Product, kDim>* kWarp)
       }
     }
     float log_sums[2];
-    finish_rows<Product, kDim>(op, at, head, mask, first_row, rows, upper, lower, output, log_sums,
-                               lane);
+    finish_rows<Product, kDim>(op, at, head_of(), mask_of(), first_row, rows, upper, lower, output,
+                               log_sums, lane);
     if (op.probabilities == nullptr || rows < 1) continue;
     // Once more over the keys: now the sums are known.
-    float* map =
-        at.map(op.probabilities, shape, sequence, head) + static_cast<int64_t>(first_row) * at.keys;
+    float* map = at.map(op.probabilities, shape, sequence, head_of()) +
+                 static_cast<int64_t>(first_row) * at.keys;
     float last[4] = {};
     int key = 0;
     for (; key < at.keys; key += kKeys) {
       multiply_keys<Product, kDim>(scores, query, keys, key, seen, lane);
       scale_scores(scores, scale, key, seen_upper, seen_lower, lane);
-      write_map(last, scores, log_sums, mask, map, at.keys, key, rows, lane);
+      write_map(last, scores, log_sums, mask_of(), map, at.keys, key, rows, lane);
     }
     add_columns(last, last, map, at.keys, key, rows, lane);
   }
