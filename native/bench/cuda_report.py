@@ -39,8 +39,9 @@ MOST_SECTORS = 4.5  # a request of 4 bytes a thread; 4 is ideal
 MOST_CONFLICTS = 0.05  # of all wavefronts of shared memory
 MOST_TRAFFIC = 1.15  # of attention, times what the memory on the chip allows
 EXAMPLES, LENGTHS, DTYPES = 2, [50, 84, 128, 512], ["float32", "bfloat16", "float16"]
-# Texts of 12 heads that give each multiprocessor a block: of fewer, blocks divide the queries of long attention.
-FILLING_EXAMPLES = 9
+# Texts of 12 heads that give each of a device's multiprocessors a block (A100 has 108, H100 132): of fewer, blocks divide
+# the queries of long attention.
+FILLING_EXAMPLES = {80: 9, 86: 9, 90: 11}
 REGISTERS = 256 << 10  # bytes of a multiprocessor
 # Rows that tensor cores multiply at a time at least: columns of m16n8k8 in float32, rows and depth of m16n8k16 else.
 STEP = {4: 8, 2: 16}
@@ -121,8 +122,8 @@ def is_attention(operation):
     return operation.startswith("attention_") and "output" not in operation
 
 
-def texts(operation, length):
-    return FILLING_EXAMPLES if operation.startswith("attention_forward") and length > 128 else EXAMPLES
+def texts(operation, length, architecture):
+    return FILLING_EXAMPLES[architecture] if operation.startswith("attention_forward") and length > 128 else EXAMPLES
 
 
 def runtime_of(build):
@@ -141,7 +142,7 @@ def counted(build, operation, dtype, length, architecture=80):
         stats = Path(folder) / "stats"
         environment = dict(os.environ, CUDA_EMU_STATS=str(stats), CUDA_EMU_SM=str(architecture), BERTOLOGY_CUBLAS="none",
                            BERTOLOGY_CUDA_LIBRARY=str(library), LD_LIBRARY_PATH=runtime_of(build))
-        command = [program, "cuda:0", operation, dtype, str(texts(operation, length)), str(length)]
+        command = [program, "cuda:0", operation, dtype, str(texts(operation, length, architecture)), str(length)]
         run = subprocess.run(command, env=environment, capture_output=True, text=True)
         if run.returncode != 0:
             sys.exit(f"{operation} {dtype} {length}: {run.stderr}")
@@ -249,7 +250,7 @@ def main():
                                 capture_output=True, text=True).stdout.split()
     products = re.compile("attention|head_gradients|query|output|intermediate")
     lines += ["", "## What each operation moves and computes", "",
-              f"BERT-base's shape, {EXAMPLES} texts of n tokens ({FILLING_EXAMPLES} in forward attention beyond 128), counted "
+              f"BERT-base's shape, {EXAMPLES} texts of n tokens ({FILLING_EXAMPLES[80]} in forward attention beyond 128), counted "
               "while the kernels' PTX was executed. *Moved*: sectors of "
               "32 bytes that all loads and stores of global memory asked for, against the least: every operand read once, "
               "every result written once. *Sectors*: for each request of 4 bytes a thread, 4 is ideal. *Conflicts*: wavefronts of shared memory beyond the ideal.", "",
