@@ -427,7 +427,7 @@ void CudaStream::attention_backward(const AttentionBackward& op) {
                        op.d_head_outputs,
                        op.d_probabilities,
                        nullptr,
-                       0};
+                       -1};
   backward.shape.aligned =
       aligned_16({in.query, in.key, in.value, op.d_context, op.head_outputs, op.d_query, op.d_key,
                   op.d_value, op.d_head_outputs},

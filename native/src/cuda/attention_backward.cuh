@@ -22,7 +22,8 @@ struct Backward {
   float* d_head_outputs;   // [query rows, heads head_dim], or null
   float* d_probabilities;  // by sequence [heads, n, n], or null
   float* products;         // D by sequence [heads, queries]
-  int short_queries;       // of key_gradients: half_gradients takes sequences with up to so many
+  int short_queries;  // of key_gradients: half_gradients takes sequences with up to so many; -1:
+                      // none
 };
 
 constexpr int kRowLanes = 8;     // that multiply a row of o and dcontext
@@ -170,7 +171,8 @@ __device__ __forceinline__ void finish_head(const Backward& op, const HeadList& 
 }
 
 /// Launches half_gradients: every gradient in one kernel, where products are of half precision and
-/// all queries of a sequence fit a block. Returns how many queries do: 0 in float32.
+/// all queries of a sequence fit a block. Returns how many queries do, or -1 if no sequence has
+/// been taken, as in float32.
 int64_t launch_half_gradients(CudaStream& stream, const Backward& op, const AttentionInputs& in,
                               const int32_t* head_index);
 

@@ -381,7 +381,7 @@ int64_t launch(HalfProduct<Half>, Dim<kDim>, CudaStream& stream, const Backward&
   int64_t most = kGroups<kDim> * kHalfWarps * kRowsOfWarp;
   while (most > 0 && half_gradients_shared<kDim>(most, 0, kHalfWarps) > limit) most -= 32;
   const int64_t rows = round_up(longest(in.queries, most), 32);
-  if (rows == 0) return most;
+  if (rows == 0) return -1;
   const int warps = warps_of<kDim>(static_cast<int>(rows));
   int64_t kept = op.d_probabilities == nullptr ? 0 : round_up(longest(in.keys), 32);
   if (half_gradients_shared<kDim>(rows, kept, warps) > limit) kept = 0;
@@ -402,7 +402,7 @@ int64_t launch(HalfProduct<Half>, Dim<kDim>, CudaStream& stream, const Backward&
 
 int64_t launch_half_gradients(CudaStream& stream, const Backward& op, const AttentionInputs& in,
                               const int32_t* head_index) {
-  int64_t most = 0;
+  int64_t most = -1;
   const auto launch_one = [&](auto product, auto dim) {
     most = launch(product, dim, stream, op, in, head_index);
   };

@@ -45,7 +45,11 @@ float* CudaStream::reserve(const Room& room) {
     queued(cudaMemsetAsync(taken.data(), 0, static_cast<size_t>(kTicketBytes), handle()),
            "cudaMemsetAsync");
     memory_ = std::move(taken);  // not before the tickets are 0
+  } else if (tickets_left_) {
+    queued(cudaMemsetAsync(memory_.data(), 0, static_cast<size_t>(kTicketBytes), handle()),
+           "cudaMemsetAsync");
   }
+  tickets_left_ = false;
   if (room.staged > staging_.bytes()) {
     staging_ = PinnedBuffer();
     staging_ = PinnedBuffer(context(), room.staged, "copies from and to the device");
@@ -162,6 +166,8 @@ double CudaStream::seconds_of(const std::function<void()>& queue) {
 
 bool CudaStream::settle() noexcept {
   use_cublas_ = true;
+  // Some blocks of a head may have run, and not the others.
+  if (!idle_) tickets_left_ = true;
   const cudaError_t status = idle_ ? cudaSuccess : cudaStreamSynchronize(handle());
   context().note(status, "waiting for a run that had failed");
   forget();

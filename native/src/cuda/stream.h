@@ -100,6 +100,7 @@ class CudaStream final : public Stream {
   int64_t staged_ = 0;  // bytes used of it
   std::vector<Fetched> fetched_;
   bool idle_ = true;              // there is nothing to wait for
+  bool tickets_left_ = false;     // a run that failed may have left them counted
   const char* kernel_ = nullptr;  // the last that was launched
   std::vector<int64_t> kernel_shape_;
 };
