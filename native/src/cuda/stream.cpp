@@ -41,15 +41,14 @@ float* CudaStream::reserve(const Room& room) {
   const int64_t bytes = kTicketBytes + laid_out + scratch_bytes_;
   if (bytes > memory_.bytes()) {
     memory_ = DeviceBuffer();  // the old block is given back before the new one is taken
-    DeviceBuffer taken(context(), bytes, "the activations of a pass");
-    queued(cudaMemsetAsync(taken.data(), 0, static_cast<size_t>(kTicketBytes), handle()),
-           "cudaMemsetAsync");
-    memory_ = std::move(taken);  // not before the tickets are 0
-  } else if (tickets_left_) {
+    memory_ = DeviceBuffer(context(), bytes, "the activations of a pass");
+    tickets_left_ = true;  // nothing is known of them
+  }
+  if (tickets_left_) {
     queued(cudaMemsetAsync(memory_.data(), 0, static_cast<size_t>(kTicketBytes), handle()),
            "cudaMemsetAsync");
+    tickets_left_ = false;
   }
-  tickets_left_ = false;
   if (room.staged > staging_.bytes()) {
     staging_ = PinnedBuffer();
     staging_ = PinnedBuffer(context(), room.staged, "copies from and to the device");
